@@ -1,0 +1,35 @@
+/**
+ * Every error code that people or programs can meet, with its meaning. Codes are stable: scripts match on them.
+ * Messages carry the particulars (wanted, found, next); this list carries what the code means in general.
+ */
+export const errorCatalogue = {
+  // configuration and command line
+  'config-invalid': 'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
+  // control sockets
+  'control-unreachable': 'The process that should answer on a control socket does not.',
+  'control-refused': 'The process understood the request and refused it; the message says why.',
+  // files and disks
+  'file-missing': 'A file that must exist does not.',
+  'file-not-writable': 'A file exists but may not be written by this user.',
+  'file-locked': 'Another process holds the file: a second instance, or a tool on the host.',
+  'file-too-small': 'A disk file is smaller than the volume that it should hold.',
+  'metadata-damaged': 'No copy of the superblock in the metadata file is valid.',
+  'metadata-mismatch': 'The metadata file belongs to another cluster, module, node or volume set.',
+  'metadata-version': 'The metadata file was written by a format version that this program does not know.',
+  // sockets, TLS and peers
+  'port-in-use': 'A socket address that the program must listen on is taken by another process.',
+  'peer-unreachable': 'The other node does not answer.',
+  'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
+  'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  // arbiter
+  'arbiter-unreachable': 'The arbiter does not answer.',
+  'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',
+  // hypervisor
+  'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
+  'vm-start-failed': 'The hypervisor could not start the VM.',
+  'vm-not-found': 'The hypervisor knows no such VM.',
+  'vm-action-failed': 'An action on the VM failed or did not end within its deadline.',
+} as const satisfies Record<string, string>;
+
+export type ErrorCode = keyof typeof errorCatalogue;

@@ -1,0 +1,69 @@
+/**
+ * The persistent state of one module on one node: what the superblock holds. Everything that must be remembered across a
+ * crash to decide who may write, who is the source of a resync and how much must be examined is here and nowhere else.
+ */
+import type { BootId, NodeName, OperationId } from '../base/identity.ts';
+
+/**
+ * `fresh`: never held data of this module. `up-to-date`: as far as this node knows, holds every acknowledged write.
+ * `outdated`: a consistent image of an older time. `inconsistent`: target of an unfinished resync.
+ */
+export type DataFlag = 'fresh' | 'up-to-date' | 'outdated' | 'inconsistent';
+
+export type Role = 'primary' | 'secondary';
+
+/** Who may write: both nodes together (in sync), or one alone. */
+export type Holder = 'both' | NodeName;
+
+/** What the arbiter keeps per module. `operationId` is the operation that produced it. */
+export interface ArbiterRecord {
+  /** Grows by one with each change, from 1. */
+  readonly generation: number;
+  readonly holder: Holder;
+  readonly operationId: OperationId;
+}
+
+/** A compare-and-swap that was decided, persisted, and is sent until the arbiter answers for its id. */
+export interface PendingOperation {
+  /** `undefined`: the module has no record yet. */
+  readonly expected: ArbiterRecord | undefined;
+  readonly next: ArbiterRecord;
+}
+
+export interface VolumeIdentity {
+  readonly name: string;
+  readonly sizeBytes: number;
+}
+
+export interface PersistentState {
+  readonly clusterId: string;
+  readonly moduleId: string;
+  readonly self: NodeName;
+  readonly peer: NodeName;
+  readonly volumes: readonly VolumeIdentity[];
+  /** Lineage of the data on this node: operation ids, oldest first, at most `pathEntriesMax`; empty when fresh. */
+  readonly path: readonly OperationId[];
+  /** Arbiter generation number of the last entry of `path`; 0 when the path is empty. */
+  readonly generation: number;
+  /** Holder in the arbiter record that the last entry of `path` stands for; `undefined` when the path is empty. */
+  readonly holder: Holder | undefined;
+  /** The generation since which the dirty bitmap counts; `undefined`: nothing is common with the peer, all is dirty. */
+  readonly base: OperationId | undefined;
+  /** Role at the time of writing: after a crash `primary` means "was primary when it died". */
+  readonly role: Role;
+  readonly data: DataFlag;
+  /** What the peer has durably confirmed of its own copy; `unknown` when nothing holds. */
+  readonly peerData: 'unknown' | 'outdated' | 'inconsistent';
+  readonly pending: PendingOperation | undefined;
+  /** Boot of this host that last wrote this superblock. */
+  readonly bootId: BootId;
+}
+
+export const pathEntriesMax = 64;
+export const volumesMax = 16;
+/** One bit of the dirty bitmap. */
+export const blockSizeBytes = 64 * 1024;
+/** One entry of the activity log. */
+export const extentSizeBytes = 4 * 1024 * 1024;
+/** Hot extents per volume: 256 x 4 MiB = 1 GiB to examine after a crash. */
+export const hotExtentsMax = 256;
