@@ -4,11 +4,19 @@
  */
 export const errorCatalogue = {
   // configuration and command line
-  'config-invalid': 'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'config-invalid':
+    'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
   'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',
   'control-refused': 'The process understood the request and refused it; the message says why.',
+  'already-running': 'Another process of the same kind already does this work.',
+  'socket-path-too-long': 'A unix socket path is longer than the operating system allows.',
+  'socket-failed': 'The operating system refused a step of making a socket.',
+  // supervisor and lab
+  'module-unknown': 'No module of this name is configured here.',
+  'module-not-running': 'The module process does not run, or did not do in time what it was asked.',
+  'lab-unusable': 'The directory holds no lab, or a lab that does not allow this step.',
   // files and disks
   'file-missing': 'A file that must exist does not.',
   'file-not-writable': 'A file exists but may not be written by this user.',
@@ -21,7 +29,8 @@ export const errorCatalogue = {
   'port-in-use': 'A socket address that the program must listen on is taken by another process.',
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
-  'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  'protocol-violation':
+    'The other side sent bytes that the protocol does not allow; the connection was closed.',
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
   'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',
