@@ -4,8 +4,7 @@
  */
 export const errorCatalogue = {
   // configuration and command line
-  'config-invalid':
-    'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'config-invalid': 'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
   'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',
@@ -29,8 +28,7 @@ export const errorCatalogue = {
   'port-in-use': 'A socket address that the program must listen on is taken by another process.',
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
-  'protocol-violation':
-    'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
   'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',

@@ -13,7 +13,7 @@ import { readYamlFile } from './yaml-file.ts';
 /** Names of modules and volumes: part of file and socket names, so short and plain. */
 const shortNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$/;
 
-const hexId = z.string('32 hex digits').regex(hexIdPattern, '32 lower-case hex digits');
+const hexId = z.string('32 hex digits, in quotes').regex(hexIdPattern, '32 lower-case hex digits, in quotes');
 const shortName = z
   .string('a name')
   .regex(shortNamePattern, 'a name of 1 to 31 letters, digits, "-" or "_", with a letter or digit first');

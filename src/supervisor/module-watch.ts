@@ -12,6 +12,8 @@ import type { Decision } from '../base/decision.ts';
 
 /** A module is asked for a sign of life this often, ms. */
 export const pingIntervalMs = 500;
+/** A new process is asked this often until it answers for the first time, ms. */
+export const startPingIntervalMs = 100;
 /** How long a new process may take until its first sign of life, ms: it opens and checks files before. */
 export const startDeadlineMs = 30_000;
 /** A process that lived this long did not die young, ms. */
@@ -232,7 +234,8 @@ export class ModuleWatch {
   /** The next look is at the next ping or at the deadline, whichever is first. */
   #scheduleLook(): void {
     const nowMs = this.#clock.nowMs();
-    const dueMs = Math.max(nowMs + 1, Math.min(nowMs + pingIntervalMs, this.#deadlineMs()));
+    const intervalMs = this.#state === 'starting' ? startPingIntervalMs : pingIntervalMs;
+    const dueMs = Math.max(nowMs + 1, Math.min(nowMs + intervalMs, this.#deadlineMs()));
     this.#after(dueMs - nowMs, () => this.#look(dueMs));
   }
 
