@@ -4,7 +4,8 @@
  */
 export const errorCatalogue = {
   // configuration and command line
-  'config-invalid': 'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'config-invalid':
+    'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
   'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',
@@ -28,11 +29,14 @@ export const errorCatalogue = {
   'port-in-use': 'A socket address that the program must listen on is taken by another process.',
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
-  'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  'protocol-violation':
+    'The other side sent bytes that the protocol does not allow; the connection was closed.',
   // block devices over NBD
   'nbd-unreachable': 'Nobody answers at the address of a block device, or not in time.',
-  'nbd-export-refused': 'The server does not offer the block device that was asked for, or not now; the message says why.',
-  'nbd-connection-lost': 'The connection to a block device ended; what was not answered may or may not have happened.',
+  'nbd-export-refused':
+    'The server does not offer the block device that was asked for, or not now; the message says why.',
+  'nbd-connection-lost':
+    'The connection to a block device ended; what was not answered may or may not have happened.',
   'nbd-request-failed': 'The server of a block device answered a request with an error.',
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
@@ -40,6 +44,7 @@ export const errorCatalogue = {
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',
+  'vm-already-running': 'The VM runs, or may run: it cannot be started a second time.',
   'vm-not-found': 'The hypervisor knows no such VM.',
   'vm-action-failed': 'An action on the VM failed or did not end within its deadline.',
 } as const satisfies Record<string, string>;
