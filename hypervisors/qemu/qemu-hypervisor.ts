@@ -110,7 +110,7 @@ class QemuLaunchPlan implements LaunchPlan {
     const usable = accelerator === 'auto';
     return {
       usable,
-      because: `${version}, ${usable ? 'with TCG' : 'but'} KVM does not work: ${kvm.because}`,
+      because: `${version}, ${usable ? 'with TCG because' : 'but'} KVM does not work: ${kvm.because}`,
     };
   }
 }
