@@ -83,13 +83,13 @@ export class VmBench {
     type: Type,
     boot: number,
     deadlineMs: number,
-  ): Promise<Extract<GuestReport, { type: Type }>> {
+  ): Promise<GuestReport & { type: Type }> {
     return until(
       `the report ${type} of boot ${boot}`,
       () => {
         if (this.reports().filter((report) => report.type === 'boot').length < boot) return undefined;
         return this.lastBoot().find((report) => report.type === type) as
-          | Extract<GuestReport, { type: Type }>
+          | (GuestReport & { type: Type })
           | undefined;
       },
       deadlineMs,
