@@ -226,7 +226,10 @@ export class ServerTransmission {
       this.#stage = 'dropping';
       return 'again';
     }
-    assertInvariant(this.#offsetBytes + this.#lengthBytes <= device.sizeBytes, 'an admitted range is in the device');
+    assertInvariant(
+      this.#offsetBytes + this.#lengthBytes <= device.sizeBytes,
+      'an admitted range is in the device',
+    );
     if (this.#payloadBytes() + this.#inFlightBytes > inFlightBytesMax) return 'blocked';
     if (isWrite) {
       this.#stage = 'payload';
