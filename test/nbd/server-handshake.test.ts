@@ -3,6 +3,8 @@ import { ExportTable } from '../../src/nbd/export-table.ts';
 import { encodeExportChoice, encodeMetaContextQuery } from '../../src/nbd/option-data.ts';
 import {
   encodeOption,
+  NBD_CMD_BLOCK_STATUS,
+  NBD_EINVAL,
   NBD_INFO_BLOCK_SIZE,
   NBD_INFO_NAME,
   NBD_OPT_ABORT,
@@ -26,7 +28,7 @@ import {
 import { optionDataBytesMax, optionsMax } from '../../src/nbd/server-handshake.ts';
 import { handshakeTimeoutMs } from '../../src/nbd/server-session.ts';
 import { MemoryDevice } from './memory-device.ts';
-import { clientFlags, SessionBench } from './session-bench.ts';
+import { clientFlags, parseReplies, request, SessionBench } from './session-bench.ts';
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const types = (replies: readonly { replyType: number }[]): number[] =>
@@ -269,6 +271,25 @@ describe('NBD handshake of the server', () => {
       expect(types(query(NBD_OPT_SET_META_CONTEXT, ['base:allocation'], 'disk2'))).to.deep.equal([
         NBD_REP_ERR_SHUTDOWN,
       ]);
+    });
+
+    it('are deselected by a later request that selects nothing, or fails', () => {
+      for (const [queries, name] of [
+        [['base:'], 'disk0'],
+        [['base:allocation'], 'disk9'],
+        [['base:allocation'], 'disk1'],
+        [['base:allocation'], 'disk0'],
+      ] as const) {
+        bench = new SessionBench(exports);
+        greet();
+        bench.option(NBD_OPT_STRUCTURED_REPLY);
+        query(NBD_OPT_SET_META_CONTEXT, ['base:allocation']);
+        query(NBD_OPT_SET_META_CONTEXT, queries, name);
+        bench.option(NBD_OPT_GO, encodeExportChoice('disk0', []));
+        bench.receive(request({ command: NBD_CMD_BLOCK_STATUS, lengthBytes: 4096 }));
+        const selected = name === 'disk0' && queries[0] === 'base:allocation';
+        expect(parseReplies(bench.takeOutput())[0]?.error).to.equal(selected ? 0 : NBD_EINVAL);
+      }
     });
 
     it('with malformed data are refused', () => {
