@@ -1,10 +1,10 @@
 /**
  * Bytes that arrived and are not yet parsed: a list of chunks as the socket delivered them. Headers are read in place,
- * payload leaves as slices of the same chunks. Only a header that straddles two chunks is copied, and small pieces that
- * arrive behind others, so that a sender who dribbles bytes costs memory in proportion to the bytes.
+ * payload leaves as slices of the same chunks. Only two things are copied: a header that straddles two chunks, and
+ * small pieces that arrive behind others, so that a sender who dribbles costs memory in proportion to the bytes.
  *
- * Invariant: `lengthBytes` is the sum of what remains in the chunks; bytes once handed out are never changed. It sets no limit itself: whoever pushes must stop
- * reading when the parser does not consume.
+ * Invariant: `lengthBytes` is the sum of what remains in the chunks; bytes once handed out are never changed. It sets
+ * no limit itself: whoever pushes must stop reading when the parser does not consume.
  */
 import { assertInvariant } from '../base/assert.ts';
 import { viewOf } from './protocol.ts';
@@ -52,7 +52,7 @@ export class ByteQueue {
     this.lengthBytes += bytes.length;
   }
 
-  /** Consumes `countBytes` and makes them readable at `at` in `view`; false, and nothing done, while they are not all here. */
+  /** Consumes `countBytes` and makes them readable at `at` in `view`; false, and nothing done, until all are here. */
   locate(countBytes: number): boolean {
     assertInvariant(countBytes <= locateBytesMax, 'a located header fits the scratch space');
     if (this.lengthBytes < countBytes) return false;
