@@ -22,6 +22,13 @@ export const errorCatalogue = {
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
   'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  // block devices over NBD
+  'nbd-unreachable': 'Nobody answers at the address of a block device, or not in time.',
+  'nbd-export-refused':
+    'The server does not offer the block device that was asked for, or not now; the message says why.',
+  'nbd-connection-lost':
+    'The connection to a block device ended; what was not answered may or may not have happened.',
+  'nbd-request-failed': 'The server of a block device answered a request with an error.',
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
   'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',
