@@ -80,12 +80,18 @@ export function createMetadata(
 
 /**
  * Recovers what a storage holds. Before it answers, torn and lost blocks are written anew with what was recovered: a
- * refused or a healthy file is not written to.
+ * refused or a healthy file is not written to. `judge` may refuse a state, such as that of another module.
  */
-export function openMetadata(storage: MetadataStorage, done: (outcome: OpenOutcome) => void): void {
+export function openMetadata(
+  storage: MetadataStorage,
+  done: (outcome: OpenOutcome) => void,
+  judge: (state: PersistentState) => WorldError | undefined = () => undefined,
+): void {
   recover(storage, (outcome) => {
     if (outcome.kind === 'refused') return done(outcome);
     const { superblock, volumes, cursors, notes } = outcome.recovery;
+    const objection = judge(superblock.state);
+    if (objection !== undefined) return done({ kind: 'refused', error: objection });
     const store = new MetadataStore(storage, superblock, cursors);
     repair(store, outcome.recovery, (error) => {
       if (error !== undefined) return done({ kind: 'refused', error: unreadable(error) });
