@@ -73,7 +73,8 @@ function problemOf(error: z.ZodError): string {
 }
 
 function parseLine<Value>(line: Uint8Array, shape: z.ZodType<Value>): Parsed<Value> {
-  if (line.length > lineBytesMax) return { ok: false, problem: `the line is longer than ${lineBytesMax} bytes` };
+  if (line.length > lineBytesMax)
+    return { ok: false, problem: `the line is longer than ${lineBytesMax} bytes` };
   let json: unknown;
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(line));
