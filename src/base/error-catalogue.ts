@@ -4,7 +4,8 @@
  */
 export const errorCatalogue = {
   // configuration and command line
-  'config-invalid': 'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'config-invalid':
+    'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
   'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',
@@ -26,12 +27,18 @@ export const errorCatalogue = {
   'metadata-version': 'The metadata file was written by a format version that this program does not know.',
   // sockets, TLS and peers
   'port-in-use': 'A socket address that the program must listen on is taken by another process.',
+  'listen-failed': 'A socket address that the program must listen on cannot be used on this host.',
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
-  'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  'protocol-violation':
+    'The other side sent bytes that the protocol does not allow; the connection was closed.',
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
   'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',
+  'record-damaged':
+    'A record file of the witness is not what the witness wrote. It is never taken for "no record".',
+  'storage-failed':
+    'The witness could not make a record durable. It ends, so that nothing is answered on a guess.',
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',
