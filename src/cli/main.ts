@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
 import { packageRoot } from '../platform/program-path.ts';
+import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
 import { exitCodeFor, exitCodes, renderError, usageError } from './outcome.ts';
@@ -29,6 +30,7 @@ function buildProgram(): Command {
     .addHelpText('after', exitCodeHelp);
   addModuleCommands(program);
   addSupervisorCommands(program);
+  addInspectCommand(program);
   addLabCommands(program);
   return program;
 }
