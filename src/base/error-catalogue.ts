@@ -10,6 +10,13 @@ export const errorCatalogue = {
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',
   'control-refused': 'The process understood the request and refused it; the message says why.',
+  'already-running': 'Another process of the same kind already does this work.',
+  'socket-path-too-long': 'A unix socket path is longer than the operating system allows.',
+  'socket-failed': 'The operating system refused a step of making a socket.',
+  // supervisor and lab
+  'module-unknown': 'No module of this name is configured here.',
+  'module-not-running': 'The module process does not run, or did not do in time what it was asked.',
+  'lab-unusable': 'The directory holds no lab, or a lab that does not allow this step.',
   // files and disks
   'file-missing': 'A file that must exist does not.',
   'file-not-writable': 'A file exists but may not be written by this user.',
@@ -29,7 +36,8 @@ export const errorCatalogue = {
   'listen-failed': 'A socket address that the program must listen on cannot be used on this host.',
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
-  'protocol-violation': 'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  'protocol-violation':
+    'The other side sent bytes that the protocol does not allow; the connection was closed.',
   // block devices over NBD
   'nbd-unreachable': 'Nobody answers at the address of a block device, or not in time.',
   'nbd-export-refused':

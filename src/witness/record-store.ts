@@ -17,7 +17,7 @@ import type { Decision } from '../base/decision.ts';
 import { WorldError } from '../base/errors.ts';
 import type { ArbiterRecord } from '../disk/state.ts';
 import { flushDirectory, ReplaceError, replaceFile, unfinishedPattern } from '../platform/durable-file.ts';
-import { type DirectoryLock, lockDirectory } from '../platform/exclusive-lock.ts';
+import { type ExclusiveLock, takeExclusiveLock } from '../platform/exclusive-lock.ts';
 
 /** The record of a module of a cluster. */
 export interface RecordKey {
@@ -86,13 +86,13 @@ export function decodeRecordFile(file: string, key: RecordKey, text: string): Ar
 
 export class RecordStore {
   readonly #directory: string;
-  readonly #lock: DirectoryLock;
+  readonly #lock: ExclusiveLock;
   readonly #fatal: (error: WorldError) => void;
   /** The last request of each record that is under way; the next one waits for it. */
   readonly #underWay = new Map<string, Promise<unknown>>();
   #failed: WorldError | undefined;
 
-  private constructor(directory: string, lock: DirectoryLock, fatal: (error: WorldError) => void) {
+  private constructor(directory: string, lock: ExclusiveLock, fatal: (error: WorldError) => void) {
     this.#directory = directory;
     this.#lock = lock;
     this.#fatal = fatal;
@@ -100,11 +100,11 @@ export class RecordStore {
 
   /**
    * Takes the directory, makes it when it is missing, and flushes what an earlier process left. `fatal` is called once when
-   * the store cannot go on: end the process. Throws `WorldError` file-locked, file-missing, file-not-writable or storage-failed.
+   * the store cannot go on: end the process. Throws `WorldError` already-running, file-missing, file-not-writable or storage-failed.
    */
   static async open(directory: string, fatal: (error: WorldError) => void): Promise<RecordStore> {
     await makeDirectory(directory);
-    const lock = lockDirectory(directory);
+    const lock = takeExclusiveLock(path.join(directory, 'lock'), `process that uses ${directory}`);
     try {
       for (const name of await readdir(directory)) {
         if (unfinishedPattern.test(name)) await unlink(path.join(directory, name));

@@ -111,7 +111,7 @@ describe('witness record store', () => {
   it('a second store on the same directory is refused while the first holds it', async () => {
     const store = await openStore();
     const error = await errorOf(openStore());
-    expect(error.code).to.equal('file-locked');
+    expect(error.code).to.equal('already-running');
     expect(error.wanted).to.include(directory);
     await store.close();
     await openStore();

@@ -190,7 +190,7 @@ describe('witness process', function () {
     const first = await startWitness();
     const { code, errors } = await startRefused();
     expect(code).to.equal(78);
-    expect(errors).to.match(/^file-locked: wanted to be the only process that uses .*data;/);
+    expect(errors).to.match(/^already-running: wanted to be the only process that uses .*data;/);
     await kill(first.child);
     const second = await startWitness();
     expect(await read(clientOf(second.address))).to.deep.equal({ kind: 'record', record: undefined });

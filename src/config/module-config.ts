@@ -1,0 +1,175 @@
+/**
+ * `module.yaml`: one protected VM; identical on both nodes. What differs between the nodes is named per node in it, so that
+ * the file can be compared and copied. Paths are used as written; `docs/configuration.md` describes every key.
+ */
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
+import { volumesMax } from '../disk/state.ts';
+import { sizeSchema } from './size.ts';
+import { type Timers, timerProfiles, timersSchema } from './timers.ts';
+import { readYamlFile } from './yaml-file.ts';
+
+/** Names of modules and volumes: part of file and socket names, so short and plain. */
+const shortNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$/;
+
+const hexId = z.string('32 hex digits, in quotes').regex(hexIdPattern, '32 lower-case hex digits, in quotes');
+const shortName = z
+  .string('a name')
+  .regex(shortNamePattern, 'a name of 1 to 31 letters, digits, "-" or "_", with a letter or digit first');
+const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
+const host = z
+  .string('a host name or address')
+  .min(1, 'a host name or address')
+  .max(255, 'a host name or address');
+const port = z.int('a port, 1 to 65535').min(1, 'a port, 1 to 65535').max(65535, 'a port, 1 to 65535');
+const endpoint = { host, port };
+const pathPerNode = z.record(z.string(), absolutePath);
+const pathOrPerNode = z.union([absolutePath, pathPerNode], 'an absolute path, or one absolute path per node');
+
+/** Adapter-specific part; adapters narrow it by `kind`. */
+export interface VmConfig {
+  readonly kind: string;
+  readonly [key: string]: unknown;
+}
+
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+export type ArbiterConfig = ({ readonly kind: 'witness' } & Endpoint) | { readonly kind: 'none' };
+
+export interface VolumeConfig {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Absolute path of the disk file on each node. */
+  readonly file: Readonly<Record<NodeName, string>>;
+}
+
+export interface ModuleConfig {
+  readonly clusterId: string;
+  readonly moduleId: string;
+  readonly name: string;
+  /** Exactly two, in the order of the file. */
+  readonly nodes: readonly [NodeName, NodeName];
+  readonly link: Readonly<Record<NodeName, Endpoint>>;
+  readonly arbiter: ArbiterConfig;
+  readonly volumes: readonly VolumeConfig[];
+  /** Absolute path of the metadata file on each node. */
+  readonly metadata: Readonly<Record<NodeName, string>>;
+  readonly timers: Timers;
+  readonly preferred: NodeName | undefined;
+  /** Off: the secondary never takes over by itself. */
+  readonly failover: boolean;
+  readonly vm: VmConfig;
+}
+
+const anyVm = z.looseObject({ kind: z.string('the kind of hypervisor: none, qemu, simulated') });
+
+function documentSchema(vm: z.ZodType) {
+  return z.strictObject({
+    version: z.literal(1, 'the format version 1'),
+    cluster: hexId,
+    module: z.strictObject({ id: hexId, name: shortName }),
+    nodes: z
+      .record(
+        z.string().regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_"'),
+        z.strictObject({ link: z.strictObject(endpoint) }),
+      )
+      .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
+    arbiter: z.discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('witness'), ...endpoint }),
+      z.strictObject({ kind: z.literal('none') }),
+    ]),
+    volumes: z
+      .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
+      .min(1, `1 to ${volumesMax} volumes`)
+      .max(volumesMax, `1 to ${volumesMax} volumes`),
+    metadata: pathOrPerNode,
+    timers: timersSchema.default(timerProfiles.default),
+    preferred: z.string('a node name').optional(),
+    failover: z.enum(['on', 'off']).default('on'),
+    vm: vm.default({ kind: 'none' }),
+  });
+}
+
+type Document = z.infer<ReturnType<typeof documentSchema>>;
+type Complain = (path: PropertyKey[], wanted: string) => void;
+
+/** One path per node; complains when a node has none or a name is no node. */
+function perNode(
+  value: string | Record<string, string>,
+  nodes: readonly NodeName[],
+  path: PropertyKey[],
+  complain: Complain,
+): Record<NodeName, string> {
+  const entries = nodes.map((node) => [node, typeof value === 'string' ? value : value[node]] as const);
+  const keys = typeof value === 'string' ? nodes : Object.keys(value);
+  const strange = keys.find((key) => !nodes.includes(key));
+  if (strange !== undefined) complain([...path, strange], `only the nodes ${nodes.join(' and ')}`);
+  const missing = entries.find(([, file]) => file === undefined);
+  if (missing !== undefined) complain(path, `a path for node ${missing[0]}`);
+  return Object.fromEntries(entries.map(([node, file]) => [node, file ?? '']));
+}
+
+/** What no single key shows: names that must refer to nodes, files and names that must differ. */
+function resolveModule(document: Document, complain: Complain): ModuleConfig {
+  const names = Object.keys(document.nodes);
+  const nodes: [NodeName, NodeName] = [names[0] ?? '', names[1] ?? ''];
+  const volumes = document.volumes.map((volume, index) => ({
+    name: volume.name,
+    sizeBytes: volume.size,
+    file: perNode(volume.file, nodes, ['volumes', index, 'file'], complain),
+  }));
+  const metadata = perNode(document.metadata, nodes, ['metadata'], complain);
+  if (document.preferred !== undefined && !nodes.includes(document.preferred)) {
+    complain(['preferred'], `one of the nodes ${nodes.join(' and ')}`);
+  }
+  const seenNames = new Set<string>();
+  volumes.forEach((volume, index) => {
+    if (seenNames.has(volume.name)) complain(['volumes', index, 'name'], 'a name that no other volume has');
+    seenNames.add(volume.name);
+  });
+  for (const node of nodes) {
+    const seenFiles = new Set([metadata[node]]);
+    volumes.forEach((volume, index) => {
+      if (seenFiles.has(volume.file[node])) {
+        complain(['volumes', index, 'file'], `a file that nothing else of node ${node} uses`);
+      }
+      seenFiles.add(volume.file[node]);
+    });
+  }
+  return {
+    clusterId: document.cluster,
+    moduleId: document.module.id,
+    name: document.module.name,
+    nodes,
+    link: Object.fromEntries(Object.entries(document.nodes).map(([node, { link }]) => [node, link])),
+    arbiter: document.arbiter,
+    volumes,
+    metadata,
+    timers: document.timers,
+    preferred: document.preferred,
+    failover: document.failover === 'on',
+    vm: document.vm as VmConfig,
+  };
+}
+
+/** Schema of the whole file; `vm` checks the adapter's part, which this layer does not know. */
+export function moduleConfigSchema(vm: z.ZodType = anyVm): z.ZodType<ModuleConfig> {
+  return documentSchema(vm).transform((document, context): ModuleConfig => {
+    let bad = false;
+    const config = resolveModule(document, (path, message) => {
+      bad = true;
+      const input = path.reduce<unknown>((value, step) => Object(value)[step], document);
+      context.issues.push({ code: 'custom', message, path, input });
+    });
+    return bad ? z.NEVER : config;
+  });
+}
+
+/** Reads a `module.yaml`. Throws `file-missing` or `config-invalid`. */
+export function readModuleConfig(file: string, vm?: z.ZodType): ModuleConfig {
+  return readYamlFile(file, moduleConfigSchema(vm));
+}

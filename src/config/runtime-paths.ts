@@ -1,0 +1,33 @@
+/** Names of the files that a module and its supervisor share in the run-time directory of a node. */
+import { join } from 'node:path';
+
+export interface ModulePaths {
+  /** Control socket of the module process. */
+  readonly control: string;
+  /** NBD listening socket of one volume. */
+  readonly nbd: (volume: string) => string;
+  /** Standard output and standard error of the module process. */
+  readonly log: string;
+  readonly errorLog: string;
+  /** Which process runs the module: written and read by the supervisor. */
+  readonly processRecord: string;
+  /** Monitor of a QEMU guest that only the supervisor uses. */
+  readonly supervisorMonitor: string;
+}
+
+export function modulePaths(runtimeDir: string, module: string): ModulePaths {
+  const file = (suffix: string) => join(runtimeDir, `${module}.${suffix}`);
+  return {
+    control: file('control.sock'),
+    nbd: (volume) => file(`${volume}.nbd.sock`),
+    log: file('log'),
+    errorLog: file('error.log'),
+    processRecord: file('process.json'),
+    supervisorMonitor: file('qmp-supervisor.sock'),
+  };
+}
+
+/** URI by which NBD clients reach a volume. */
+export function nbdUri(volume: string, socketPath: string): string {
+  return `nbd+unix:///${volume}?socket=${socketPath}`;
+}

@@ -1,0 +1,136 @@
+/**
+ * What a lab is on disk: one directory with everything of two nodes and a witness, and `lab.json`, by which later
+ * invocations find it. Node directories are named after the node; paths of sockets are checked before anything is made.
+ */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { WorldError } from '../base/errors.ts';
+import { hexIdPattern } from '../base/identity.ts';
+import { type ModulePaths, modulePaths, nbdUri } from '../config/runtime-paths.ts';
+import { checkSocketPath } from '../platform/socket-path.ts';
+
+/** The two nodes of every lab, and the machine that arbitrates. */
+export const labNodes = ['A', 'B'] as const;
+export type LabNode = (typeof labNodes)[number];
+export type LabMachine = LabNode | 'witness';
+export const labMachines: readonly LabMachine[] = [...labNodes, 'witness'];
+
+export const labModule = 'vm1';
+export const labVolume = 'disk0';
+
+/** Each machine has a loopback address of its own, so that addresses tell them apart. */
+export const labHosts: Readonly<Record<LabMachine, string>> = {
+  A: '127.0.0.1',
+  B: '127.0.0.2',
+  witness: '127.0.0.3',
+};
+
+const processSchema = z.object({ pid: z.number().int(), startTicks: z.string(), hostBoot: z.string() });
+const programSchema = z.object({ supervisor: z.string(), witness: z.string(), module: z.string() });
+
+const labSchema = z.object({
+  version: z.literal(1),
+  clusterId: z.string().regex(hexIdPattern),
+  moduleId: z.string().regex(hexIdPattern),
+  sizeBytes: z.number().int(),
+  ports: z.object({ A: z.number(), B: z.number(), witness: z.number() }),
+  programs: programSchema,
+  /** The first process of each machine that runs. */
+  processes: z.object({
+    A: processSchema.optional(),
+    B: processSchema.optional(),
+    witness: processSchema.optional(),
+  }),
+});
+
+/** Content of `lab.json`. */
+export type LabRecord = z.infer<typeof labSchema>;
+/** Compiled programs that a lab runs. */
+export type LabPrograms = z.infer<typeof programSchema>;
+
+export interface NodeLayout {
+  readonly node: LabNode;
+  readonly directory: string;
+  readonly runtimeDir: string;
+  readonly paths: ModulePaths;
+  readonly nodeFile: string;
+  readonly moduleFile: string;
+  readonly diskFile: string;
+  readonly metadataFile: string;
+  readonly bootIdFile: string;
+  readonly cutMarkerFile: string;
+  readonly supervisorSocket: string;
+  readonly supervisorLog: string;
+  readonly nbdUri: string;
+}
+
+export function nodeLayout(labDirectory: string, node: LabNode): NodeLayout {
+  const directory = join(labDirectory, node);
+  const runtimeDir = join(directory, 'run');
+  const paths = modulePaths(runtimeDir, labModule);
+  const nbdSocket = paths.nbd(labVolume);
+  checkSocketPath(nbdSocket);
+  checkSocketPath(paths.supervisorMonitor);
+  return {
+    node,
+    directory,
+    runtimeDir,
+    paths,
+    nodeFile: join(directory, 'node.yaml'),
+    moduleFile: join(directory, 'module.yaml'),
+    diskFile: join(directory, `${labVolume}.img`),
+    metadataFile: join(directory, `${labModule}.meta`),
+    bootIdFile: join(directory, 'boot-id'),
+    cutMarkerFile: join(directory, 'link-is-cut'),
+    supervisorSocket: join(runtimeDir, 'supervisor.control.sock'),
+    supervisorLog: join(directory, 'supervisor.log'),
+    nbdUri: nbdUri(labVolume, nbdSocket),
+  };
+}
+
+export interface WitnessLayout {
+  readonly directory: string;
+  readonly configFile: string;
+  readonly dataDir: string;
+  readonly log: string;
+}
+
+export function witnessLayout(labDirectory: string): WitnessLayout {
+  const directory = join(labDirectory, 'witness');
+  return {
+    directory,
+    configFile: join(directory, 'witness.yaml'),
+    dataDir: join(directory, 'data'),
+    log: join(directory, 'witness.log'),
+  };
+}
+
+export function labFile(labDirectory: string): string {
+  return join(labDirectory, 'lab.json');
+}
+
+/** Replaces `lab.json` as a whole. */
+export function writeLabRecord(labDirectory: string, record: LabRecord): void {
+  const file = labFile(labDirectory);
+  writeFileSync(`${file}.new`, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
+
+/** Throws `lab-unusable` when the directory holds no lab. */
+export function readLabRecord(labDirectory: string): LabRecord {
+  const file = labFile(labDirectory);
+  try {
+    return labSchema.parse(JSON.parse(readFileSync(file, 'utf8')));
+  } catch (error) {
+    throw new WorldError(
+      'lab-unusable',
+      {
+        wanted: `a running lab in ${labDirectory}`,
+        found: error instanceof Error && 'code' in error ? `no file ${file}` : `${file} is none of a lab`,
+        next: 'Start one with "vmpair lab pair --dir DIR", or name its directory.',
+      },
+      error,
+    );
+  }
+}
