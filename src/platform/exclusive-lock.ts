@@ -1,6 +1,7 @@
 /**
- * One process owns a directory: an exclusive lock on a file in it, which the operating system drops when the process ends
- * in whatever way, so nothing is left to clean after a crash. Linux: `flock` through FFI. Windows: the file is opened without sharing.
+ * One process owns a directory: an exclusive lock on a file in it, which the operating system drops when the
+ * process ends in whatever way, so nothing is left to clean after a crash. Linux: `flock` through FFI.
+ * Windows: the file is opened without sharing.
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import path from 'node:path';
