@@ -27,15 +27,17 @@ interface FioSide {
   readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
 }
 
-function runFio(args: readonly string[]): Promise<string> {
+function runTool(command: string, args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('fio', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     let output = '';
     child.stdout.on('data', (text: Buffer) => {
       output += text.toString();
     });
     child.on('error', reject);
-    child.on('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`fio ended with ${code}`))));
+    child.on('close', (code) =>
+      code === 0 ? resolve(output) : reject(new Error(`${command} ended with ${code}`)),
+    );
   });
 }
 
@@ -49,7 +51,7 @@ exports.serve('disk0', device);
 const path = join(folder, 'nbd.sock');
 const listener = await NbdListener.listen({ path }, { exports, clock: systemClock, log: silentLog });
 for (const { rw, bs, iodepth } of patterns) {
-  const output = await runFio([
+  const output = await runTool('fio', [
     '--name=bench',
     '--ioengine=nbd',
     `--uri=nbd+unix:///disk0?socket=${path}`,
@@ -61,12 +63,16 @@ for (const { rw, bs, iodepth } of patterns) {
     `--runtime=${seconds}`,
     '--output-format=json',
   ]);
-  const report = JSON.parse(output.slice(output.indexOf('{'))) as { jobs: { read: FioSide; write: FioSide }[] };
+  const report = JSON.parse(output.slice(output.indexOf('{'))) as {
+    jobs: { read: FioSide; write: FioSide }[];
+  };
   const job = report.jobs[0];
   const side = rw.endsWith('read') ? job?.read : job?.write;
   const p99Us = Math.round((side?.clat_ns.percentile?.['99.000000'] ?? 0) / 1000);
   const megabytesPerSecond = Math.round((side?.bw_bytes ?? 0) / 1e6);
-  console.log(JSON.stringify({ rw, bs, iodepth, iops: Math.round(side?.iops ?? 0), megabytesPerSecond, p99Us }));
+  console.log(
+    JSON.stringify({ rw, bs, iodepth, iops: Math.round(side?.iops ?? 0), megabytesPerSecond, p99Us }),
+  );
 }
 await listener.close('the bench is over');
 rmSync(folder, { recursive: true });

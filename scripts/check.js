@@ -7,7 +7,16 @@ const bin = (name) => `${root}node_modules/.bin/${name}`;
 const steps = {
   types: [bin('tsc'), '-p', 'tsconfig.json'],
   'pure-core types': [bin('tsc'), '-p', 'tsconfig.pure.json'],
-  lint: [bin('oxlint'), '--type-aware', '--deny-warnings', 'src', 'hypervisors', 'modules', 'test', 'scripts'],
+  lint: [
+    bin('oxlint'),
+    '--type-aware',
+    '--deny-warnings',
+    'src',
+    'hypervisors',
+    'modules',
+    'test',
+    'scripts',
+  ],
   format: [bin('biome'), 'format', '.'],
   unit: [bin('mocha'), '--reporter', 'dot'],
   tidy: [bin('knip')],

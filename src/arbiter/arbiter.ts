@@ -18,6 +18,10 @@ export type ReadAnswer =
 
 export interface Arbiter {
   /** Swap `expected` (or no record) for `next`; `next.operationId` names the operation. */
-  swap(expected: ArbiterRecord | undefined, next: ArbiterRecord, answered: (answer: ArbiterAnswer) => void): void;
+  swap(
+    expected: ArbiterRecord | undefined,
+    next: ArbiterRecord,
+    answered: (answer: ArbiterAnswer) => void,
+  ): void;
   read(answered: (answer: ReadAnswer) => void): void;
 }

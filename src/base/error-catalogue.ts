@@ -22,11 +22,18 @@ export const errorCatalogue = {
   'file-not-writable': 'A file exists but may not be written by this user.',
   'file-locked': 'Another process holds the file: a second instance, or a tool on the host.',
   'file-too-small': 'A disk file is smaller than the volume that it should hold.',
-  'metadata-damaged': 'No copy of the superblock in the metadata file is valid.',
+  'file-exists': 'A file that is to be created exists already. It was not changed.',
+  'file-io':
+    'The operating system failed to open, size or lock a file for a reason that has no code of its own.',
+  'platform-unsupported':
+    'The program needs a system call or a library that this operating system does not have.',
+  'metadata-damaged': 'The metadata file has no valid superblock, or is cut short.',
   'metadata-mismatch': 'The metadata file belongs to another cluster, module, node or volume set.',
   'metadata-version': 'The metadata file was written by a format version that this program does not know.',
+  'metadata-io': 'Reading or writing the metadata file failed.',
   // sockets, TLS and peers
   'port-in-use': 'A socket address that the program must listen on is taken by another process.',
+  'listen-failed': 'A socket address that the program must listen on cannot be used on this host.',
   'peer-unreachable': 'The other node does not answer.',
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
   'protocol-violation':
@@ -41,6 +48,10 @@ export const errorCatalogue = {
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
   'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',
+  'record-damaged':
+    'A record file of the witness is not what the witness wrote. It is never taken for "no record".',
+  'storage-failed':
+    'The witness could not make a record durable. It ends, so that nothing is answered on a guess.',
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',

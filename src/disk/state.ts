@@ -12,8 +12,8 @@ export type DataFlag = 'fresh' | 'up-to-date' | 'outdated' | 'inconsistent';
 
 export type Role = 'primary' | 'secondary';
 
-/** Who may write: both nodes together (in sync), or one alone. */
-export type Holder = 'both' | NodeName;
+/** Who may write: `both` nodes together (in sync), or one alone, by its node name (which can never be `both`). */
+export type Holder = string;
 
 /** What the arbiter keeps per module. `operationId` is the operation that produced it. */
 export interface ArbiterRecord {

@@ -89,7 +89,6 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
   const witness = witnessLayout(directory);
   mkdirSync(witness.dataDir, { recursive: true, mode: 0o700 });
   writeYaml(witness.configFile, {
-    version: 1,
     listen: { host: labHosts.witness, port: record.ports.witness },
     tls: await issuer.issue('witness', 'witness', witness.directory),
     dataDir: witness.dataDir,

@@ -39,7 +39,10 @@ export function encodeBlockStatus(
     coveredBytes += extent.lengthBytes;
     view.setUint32(at, runBytes);
   }
-  assertInvariant(coveredBytes > 0 && coveredBytes <= askedBytes, 'an allocation map covers what was asked for');
+  assertInvariant(
+    coveredBytes > 0 && coveredBytes <= askedBytes,
+    'an allocation map covers what was asked for',
+  );
   return payload.subarray(0, at + 8);
 }
 

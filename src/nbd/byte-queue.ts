@@ -1,9 +1,10 @@
 /**
  * Bytes that arrived and are not yet parsed: a list of chunks as the socket delivered them. Headers are read in place,
- * payload leaves as slices of the same chunks; only a header that straddles two chunks is copied.
+ * payload leaves as slices of the same chunks. Only two things are copied: a header that straddles two chunks, and
+ * small pieces that arrive behind others, so that a sender who dribbles costs memory in proportion to the bytes.
  *
- * Invariant: `lengthBytes` is the sum of what remains in the chunks. It sets no limit itself: whoever pushes must stop
- * reading when the parser does not consume.
+ * Invariant: `lengthBytes` is the sum of what remains in the chunks; bytes once handed out are never changed. It sets
+ * no limit itself: whoever pushes must stop reading when the parser does not consume.
  */
 import { assertInvariant } from '../base/assert.ts';
 import { viewOf } from './protocol.ts';
@@ -12,6 +13,9 @@ import { viewOf } from './protocol.ts';
 const locateBytesMax = 64;
 /** The emptied places at the front of the list are cut off when there are this many. */
 const consumedChunksMax = 64;
+/** A piece up to this length is gathered with its neighbours when others wait before it. */
+const gatheredPieceBytesMax = 512;
+const gatherBytes = 8 * 1024;
 const noBytes = new Uint8Array(0);
 
 export class ByteQueue {
@@ -27,6 +31,11 @@ export class ByteQueue {
   /** Consumed bytes of the first chunk, and a view of it once one was needed. */
   #consumedBytes = 0;
   #headView: DataView | undefined;
+  /** Small pieces are copied here, one behind the other; the last chunk is its bytes from `#gatherStart` on, or none. */
+  #gather = noBytes;
+  #gatherStart = 0;
+  #gatherEnd = 0;
+  #lastIsGathered = false;
 
   constructor() {
     this.view = this.#scratchView;
@@ -34,11 +43,16 @@ export class ByteQueue {
 
   push(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    this.#chunks.push(bytes);
+    if (this.lengthBytes > 0 && bytes.length <= gatheredPieceBytesMax) {
+      this.#pushGathered(bytes);
+    } else {
+      this.#chunks.push(bytes);
+      this.#lastIsGathered = false;
+    }
     this.lengthBytes += bytes.length;
   }
 
-  /** Consumes `countBytes` and makes them readable at `at` in `view`; false, and nothing done, while they are not all here. */
+  /** Consumes `countBytes` and makes them readable at `at` in `view`; false, and nothing done, until all are here. */
   locate(countBytes: number): boolean {
     assertInvariant(countBytes <= locateBytesMax, 'a located header fits the scratch space');
     if (this.lengthBytes < countBytes) return false;
@@ -102,6 +116,23 @@ export class ByteQueue {
     return skippedBytes;
   }
 
+  #pushGathered(bytes: Uint8Array): void {
+    const fits = this.#gatherEnd + bytes.length <= this.#gather.length;
+    if (!fits) {
+      this.#gather = new Uint8Array(gatherBytes);
+      this.#gatherEnd = 0;
+    }
+    if (!fits || !this.#lastIsGathered) this.#gatherStart = this.#gatherEnd;
+    this.#gather.set(bytes, this.#gatherEnd);
+    this.#gatherEnd += bytes.length;
+    const chunk = this.#gather.subarray(this.#gatherStart, this.#gatherEnd);
+    if (fits && this.#lastIsGathered) this.#chunks[this.#chunks.length - 1] = chunk;
+    else this.#chunks.push(chunk);
+    this.#lastIsGathered = true;
+    // The first chunk may have grown.
+    this.#headView = undefined;
+  }
+
   #head(): Uint8Array {
     const head = this.#chunks[this.#first];
     assertInvariant(head !== undefined, 'a queue that is not empty has a first chunk');
@@ -131,6 +162,7 @@ export class ByteQueue {
     if (this.#first === this.#chunks.length) {
       this.#chunks = [];
       this.#first = 0;
+      this.#lastIsGathered = false;
     } else if (this.#first >= consumedChunksMax) {
       this.#chunks = this.#chunks.slice(this.#first);
       this.#first = 0;

@@ -113,7 +113,8 @@ export class ClientHandshake {
     this.#repliesCount += 1;
     if (option !== this.#option) return this.#violation(`a reply to option ${option}`);
     if (dataBytes > optionReplyBytesMax) return this.#violation(`a reply of ${dataBytes} bytes`);
-    if (this.#repliesCount > optionRepliesMax) return this.#violation(`more than ${optionRepliesMax} replies`);
+    if (this.#repliesCount > optionRepliesMax)
+      return this.#violation(`more than ${optionRepliesMax} replies`);
     this.#reply = { replyType: view.getUint32(at + 12), dataBytes };
     return undefined;
   }
@@ -184,6 +185,10 @@ export class ClientHandshake {
 
   #violation(found: string): WorldError {
     const wanted = `an NBD negotiation with ${this.#address}`;
-    return new WorldError('protocol-violation', { wanted, found, next: 'check what listens at this address' });
+    return new WorldError('protocol-violation', {
+      wanted,
+      found,
+      next: 'check what listens at this address',
+    });
   }
 }

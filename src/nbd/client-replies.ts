@@ -40,7 +40,16 @@ export class NbdRequestError extends WorldError {
   }
 }
 
-const commandNames = ['read', 'write', 'disconnect', 'flush', 'trim', 'cache', 'write zeroes', 'block status'];
+const commandNames = [
+  'read',
+  'write',
+  'disconnect',
+  'flush',
+  'trim',
+  'cache',
+  'write zeroes',
+  'block status',
+];
 const noData = new Uint8Array(0);
 
 /** A request that waits for its reply. */
@@ -60,7 +69,13 @@ export class PendingRequest {
   reject: (error: WorldError) => void = () => {};
   readonly #address: string;
 
-  constructor(command: number, offsetBytes: number, lengthBytes: number, deadlineMs: number, address: string) {
+  constructor(
+    command: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    deadlineMs: number,
+    address: string,
+  ) {
     this.command = command;
     this.offsetBytes = offsetBytes;
     this.lengthBytes = lengthBytes;
@@ -82,7 +97,8 @@ export class PendingRequest {
   /** The place in `data` for a piece of the answer; nothing when it lies outside the request. */
   place(offsetBytes: number, lengthBytes: number): Uint8Array | undefined {
     const start = offsetBytes - this.offsetBytes;
-    if (this.command !== NBD_CMD_READ || start < 0 || start + lengthBytes > this.lengthBytes) return undefined;
+    if (this.command !== NBD_CMD_READ || start < 0 || start + lengthBytes > this.lengthBytes)
+      return undefined;
     if (this.data.length === 0) this.data = new Uint8Array(this.lengthBytes);
     this.filledBytes += lengthBytes;
     return this.data.subarray(start, start + lengthBytes);

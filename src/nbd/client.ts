@@ -167,6 +167,10 @@ export class NbdClient {
 
   /** The connection is gone. */
   closed(because: string): void {
+    if (this.#stage === 'handshake') {
+      const next = 'check that the server runs and has room for another client';
+      return this.#fail(this.#problem('nbd-unreachable', because, next));
+    }
     const next = 'connect again; read back what was not confirmed';
     this.#fail(this.#problem('nbd-connection-lost', because, next));
   }
@@ -194,14 +198,20 @@ export class NbdClient {
       pending.reject(this.#problem('nbd-connection-lost', found, 'connect again'));
       return pending;
     }
-    assertInvariant(this.#pending.size < clientRequestsMax, `at most ${clientRequestsMax} requests in flight`);
+    assertInvariant(
+      this.#pending.size < clientRequestsMax,
+      `at most ${clientRequestsMax} requests in flight`,
+    );
     const cookie = this.#nextCookie;
     this.#nextCookie += 1;
     this.#pending.set(cookie, pending);
     if (this.#pending.size === 1) this.#watch(deadlineMs);
     const cookieHigh = Math.floor(cookie / 2 ** 32);
     const cookieLow = cookie >>> 0;
-    this.#port.send(encodeRequest({ flags, command, cookieHigh, cookieLow, offsetBytes, lengthBytes }), chunks);
+    this.#port.send(
+      encodeRequest({ flags, command, cookieHigh, cookieLow, offsetBytes, lengthBytes }),
+      chunks,
+    );
     return pending;
   }
 
@@ -236,6 +246,10 @@ export class NbdClient {
 
   #violation(found: string): WorldError {
     const wanted = `NBD replies from ${this.#options.address}`;
-    return new WorldError('protocol-violation', { wanted, found, next: 'check what listens at this address' });
+    return new WorldError('protocol-violation', {
+      wanted,
+      found,
+      next: 'check what listens at this address',
+    });
   }
 }

@@ -22,7 +22,11 @@ export type ExportState = ServedExport | WithheldExport;
 export class ExportTable {
   readonly #exports = new Map<string, ExportState>();
 
-  serve(name: string, device: BlockDevice, options: { readonly readOnly: boolean } = { readOnly: false }): void {
+  serve(
+    name: string,
+    device: BlockDevice,
+    options: { readonly readOnly: boolean } = { readOnly: false },
+  ): void {
     this.#exports.set(name, { kind: 'served', device, readOnly: options.readOnly });
   }
 

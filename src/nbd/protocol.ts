@@ -182,7 +182,12 @@ export function encodeOptionReply(option: number, replyType: number, data: Uint8
 }
 
 /** "Simple reply message", into the `simpleReplyBytes` of `view`. */
-export function encodeSimpleReply(view: DataView, error: number, cookieHigh: number, cookieLow: number): void {
+export function encodeSimpleReply(
+  view: DataView,
+  error: number,
+  cookieHigh: number,
+  cookieLow: number,
+): void {
   view.setUint32(0, NBD_SIMPLE_REPLY_MAGIC);
   view.setUint32(4, error);
   view.setUint32(8, cookieHigh);

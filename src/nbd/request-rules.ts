@@ -57,7 +57,8 @@ export function validateRequest(
     case NBD_CMD_READ: {
       const known = NBD_CMD_FLAG_FUA | (negotiated.structuredReplies ? NBD_CMD_FLAG_DF : 0);
       if ((flags & ~known) !== 0) return unknownFlags;
-      if (lengthBytes > payloadBytesMax) return negotiated.structuredReplies ? readTooLong : readTooLongSimple;
+      if (lengthBytes > payloadBytesMax)
+        return negotiated.structuredReplies ? readTooLong : readTooLongSimple;
       return beyond ? beyondEnd : undefined;
     }
     case NBD_CMD_WRITE:

@@ -4,7 +4,8 @@
  * Invariants: every request but `NBD_CMD_DISC` gets exactly one reply, unless the connection ends first; a request is only
  * begun while the limits below leave room for it, so that the memory of a connection is bounded however the client
  * behaves and however long the device holds requests; request objects are pooled and no promise or closure is made per
- * read or write. Payload of writes goes to the device as slices of the received chunks.
+ * read or write. A write is admitted against the limits before its payload is received, one at a time; the payload goes
+ * to the device as slices of the received chunks.
  *
  * A device that answers `shutting-down` ends the connection without a reply: an error would reach the guest's file
  * system, while a lost connection is something that clients recover from.
@@ -59,7 +60,7 @@ import { noChunks, type SessionPort, type Step } from './session-port.ts';
 
 /** Requests of one connection that the device has. */
 export const requestsInFlightMax = 256;
-/** Payload of one connection, to write or read, that the device has or that is being received; room for two of the longest. */
+/** Payload of one connection that the device has, to write or to read; room for two of the longest. */
 export const inFlightBytesMax = 2 * payloadBytesMax;
 /** No request is begun while this many bytes of replies wait for the client to read them. */
 export const queuedReplyBytesMax = 8 * 1024 * 1024;
@@ -226,7 +227,10 @@ export class ServerTransmission {
       this.#stage = 'dropping';
       return 'again';
     }
-    assertInvariant(this.#offsetBytes + this.#lengthBytes <= device.sizeBytes, 'an admitted range is in the device');
+    assertInvariant(
+      this.#offsetBytes + this.#lengthBytes <= device.sizeBytes,
+      'an admitted range is in the device',
+    );
     if (this.#payloadBytes() + this.#inFlightBytes > inFlightBytesMax) return 'blocked';
     if (isWrite) {
       this.#stage = 'payload';

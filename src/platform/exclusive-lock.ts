@@ -12,12 +12,27 @@ const lockNonBlocking = 4;
 const flock = koffi.load(null).func('int flock(int, int)') as (fd: number, operation: number) => number;
 
 export interface ExclusiveLock {
+  /** Idempotent. */
   release(): void;
 }
 
-/** Takes the lock at once or throws `already-running`. `what` says in words what the lock protects. */
+function openLockFile(path: string): number {
+  try {
+    return openSync(path, 'a+', 0o600);
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const problem = {
+      wanted: `to open the lock file ${path} for writing`,
+      found: String(error),
+      next: 'create the directory, and let this user write to it',
+    };
+    throw new WorldError(missing ? 'file-missing' : 'file-not-writable', problem, error);
+  }
+}
+
+/** Takes the lock at once or throws `already-running`, `file-missing` or `file-not-writable`. `what` says in words what the lock protects. */
 export function takeExclusiveLock(path: string, what: string): ExclusiveLock {
-  const fd = openSync(path, 'a+', 0o600);
+  const fd = openLockFile(path);
   if (flock(fd, lockExclusive | lockNonBlocking) !== 0) {
     closeSync(fd);
     const holder = readFileSync(path, 'utf8').trim();
@@ -29,5 +44,11 @@ export function takeExclusiveLock(path: string, what: string): ExclusiveLock {
   }
   ftruncateSync(fd);
   writeSync(fd, `pid ${process.pid}\n`);
-  return { release: () => closeSync(fd) };
+  let holds = true;
+  return {
+    release: () => {
+      if (holds) closeSync(fd);
+      holds = false;
+    },
+  };
 }

@@ -18,8 +18,8 @@ export interface ConnectOptions {
 }
 
 /**
- * Connects and negotiates. Errors: `nbd-connection-lost` (nobody listens, or the server hung up), `nbd-unreachable` (no
- * answer in time), `nbd-export-refused`, `protocol-violation`.
+ * Connects and negotiates. Errors: `nbd-unreachable` (nobody listens, the server hung up, or no answer in time),
+ * `nbd-export-refused`, `protocol-violation`.
  */
 export async function connectNbd(
   address: NbdServerAddress,

@@ -1,0 +1,58 @@
+#!/usr/bin/env node
+/**
+ * Program: the command line. It decides nothing: each command asks a process over its control socket, or drives a lab.
+ * Errors are three lines on standard error, or one JSON line with `--json`; exit codes are in outcome.ts.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { WorldError } from '../base/errors.ts';
+import { packageRoot } from '../platform/program-path.ts';
+import { addInspectCommand } from './inspect-command.ts';
+import { addLabCommands } from './lab-commands.ts';
+import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
+import { exitCodeFor, exitCodes, renderError, usageError } from './outcome.ts';
+
+const exitCodeHelp = `
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the process does not answer, 4 it refused.`;
+
+function readVersion(): string {
+  const text = readFileSync(join(packageRoot, 'package.json'), 'utf8');
+  return (JSON.parse(text) as { readonly version: string }).version;
+}
+
+function buildProgram(): Command {
+  const program = new Command('vmpair')
+    .description('two-node high availability for virtual machines without shared storage')
+    .version(readVersion())
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .addHelpText('after', exitCodeHelp);
+  addModuleCommands(program);
+  addSupervisorCommands(program);
+  addInspectCommand(program);
+  addLabCommands(program);
+  return program;
+}
+
+/** What commander throws: help and version are no errors; everything else is a wrong command line. */
+function commandLineError(error: CommanderError): WorldError | undefined {
+  if (error.exitCode === 0) return undefined;
+  const message = error.code === 'commander.help' ? 'no command' : error.message.replace(/^error: /, '');
+  return usageError(message);
+}
+
+const json = process.argv.includes('--json');
+try {
+  await buildProgram().parseAsync();
+} catch (error) {
+  const known = error instanceof CommanderError ? commandLineError(error) : error;
+  if (known instanceof WorldError) {
+    process.stderr.write(renderError(known, json));
+    process.exitCode = exitCodeFor(known);
+  } else if (known !== undefined) {
+    throw known;
+  } else {
+    process.exitCode = exitCodes.done;
+  }
+}

@@ -1,0 +1,70 @@
+/** Statuses as text for people: one headline with the reason, then the particulars. */
+import type { ModuleStatus, ResyncProgress } from '../base/status.ts';
+import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
+import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
+
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
+
+export function sizeText(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+function resyncText(resync: ResyncProgress): string {
+  const { examinedBytes, totalBytes, sentBytes, etaMs, direction, rule, because } = resync;
+  const percent = totalBytes === 0 ? 100 : Math.floor((examinedBytes / totalBytes) * 100);
+  const eta = etaMs === undefined ? '' : `, about ${Math.ceil(etaMs / 1000)} s left`;
+  const amounts = `${sizeText(examinedBytes)} of ${sizeText(totalBytes)} examined, ${sizeText(sentBytes)} sent`;
+  return `resync as ${direction}: ${percent} %, ${amounts}${eta} (${rule}: ${because})`;
+}
+
+export function moduleText(status: ModuleStatus): string {
+  const { axes } = status;
+  const lines = [
+    `${status.module} on ${status.node}: ${status.state} ${status.readiness}: ${status.because}`,
+    `  role ${axes.role}, data ${axes.data}, link ${axes.link}, vm ${axes.vm}, ${axes.run}`,
+  ];
+  for (const volume of status.volumes) {
+    lines.push(
+      `  ${volume.name}: ${sizeText(volume.sizeBytes)}, ${sizeText(volume.dirtyBytes)} dirty, ${volume.nbd}`,
+    );
+  }
+  if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);
+  return lines.join('\n');
+}
+
+export function supervisedText(modules: readonly SupervisedStatus[]): string {
+  if (modules.length === 0) return 'no modules are configured on this node';
+  return modules
+    .map(({ module, state, pid, restarts, because }) => {
+      const processText = pid === undefined ? '' : `, pid ${pid}`;
+      return `${module}: ${state}${processText}, ${restarts} restarts: ${because}`;
+    })
+    .join('\n');
+}
+
+export function labFactsText(facts: LabFacts): string {
+  const lines = [`lab in ${facts.directory}`];
+  for (const [node, { nbd, file, control, pids }] of Object.entries(facts.nodes)) {
+    lines.push(`node ${node}`, `  nbd      ${nbd}`, `  file     ${file}`, `  control  ${control}`);
+    lines.push(`  pids     ${pids.join(' ')}`);
+  }
+  lines.push(`witness on ${facts.witness.host}:${facts.witness.port}`);
+  return lines.join('\n');
+}
+
+export function labStatusText(status: LabStatus): string {
+  const nodeText = ([name, node]: [string, LabNodeStatus]) => {
+    const power = node.powered ? 'on' : 'off';
+    const cut = node.cut ? ', link cut' : '';
+    const module = node.module === undefined ? '  the module does not answer' : moduleText(node.module);
+    return `node ${name}: ${power}${cut}\n${node.powered ? module : ''}`.trimEnd();
+  };
+  const nodes = Object.entries(status.nodes).map(nodeText);
+  return [...nodes, `witness: ${status.witness.powered ? 'on' : 'off'}`].join('\n');
+}

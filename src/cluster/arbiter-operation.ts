@@ -1,0 +1,121 @@
+/**
+ * One operation on the arbiter's record at a time: decided, persisted, and then sent again until the arbiter answers for
+ * its id. While it is open no handshake completes. An operation that provably never left this node may be withdrawn, durably.
+ */
+import { assertInvariant } from '../base/assert.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Arbiter } from '../arbiter/arbiter.ts';
+import type { ArbiterRecord, PendingOperation } from '../disk/state.ts';
+
+/** Pause between two attempts to reach the arbiter. */
+export const retryIntervalMs = 500;
+
+export type OperationOutcome =
+  | { readonly kind: 'granted'; readonly operation: PendingOperation }
+  | {
+      readonly kind: 'refused';
+      readonly operation: PendingOperation;
+      readonly record: ArbiterRecord | undefined;
+    };
+
+export interface ArbiterOperationPort {
+  /** Makes the intent (or, with `undefined`, its withdrawal) durable in the superblock. */
+  persistPending(pending: PendingOperation | undefined, done: () => void): void;
+  /** The arbiter has answered. The receiver persists the consequence and the end of the intent in one step. */
+  resolved(outcome: OperationOutcome): void;
+  /** For people: the arbiter does not answer. */
+  unanswered(because: string): void;
+}
+
+export class ArbiterOperation {
+  readonly #arbiter: Arbiter;
+  readonly #clock: Clock;
+  readonly #port: ArbiterOperationPort;
+  #open: PendingOperation | undefined;
+  /** A byte of it may have left this node. */
+  #maybeSent = false;
+  #attemptRunning = false;
+  #withdrawing: (() => void) | undefined;
+  #retry: Timer | undefined;
+  #stopped = false;
+
+  constructor(arbiter: Arbiter, clock: Clock, port: ArbiterOperationPort) {
+    this.#arbiter = arbiter;
+    this.#clock = clock;
+    this.#port = port;
+  }
+
+  get open(): PendingOperation | undefined {
+    return this.#open;
+  }
+
+  /** A new intent: persisted first, then sent. */
+  begin(operation: PendingOperation): void {
+    assertInvariant(this.#open === undefined, 'one arbiter operation at a time');
+    this.#open = operation;
+    this.#maybeSent = false;
+    this.#attemptRunning = true;
+    this.#port.persistPending(operation, () => {
+      this.#attemptRunning = false;
+      this.#attempt();
+    });
+  }
+
+  /** An intent that was found in the superblock: nobody knows whether it was sent. */
+  continue(operation: PendingOperation): void {
+    assertInvariant(this.#open === undefined, 'one arbiter operation at a time');
+    this.#open = operation;
+    this.#maybeSent = true;
+    this.#attempt();
+  }
+
+  /** Gives the intent up if it provably never left this node; `done` when it is durably gone. Otherwise nothing happens. */
+  withdrawIfUnsent(done: () => void): void {
+    if (this.#open === undefined || this.#maybeSent || this.#withdrawing !== undefined) return;
+    this.#withdrawing = done;
+    if (!this.#attemptRunning) this.#withdraw();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#retry?.cancel();
+  }
+
+  #attempt(): void {
+    const operation = this.#open;
+    if (operation === undefined || this.#stopped || this.#attemptRunning) return;
+    if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
+    this.#attemptRunning = true;
+    this.#arbiter.swap(operation.expected, operation.next, (answer) => {
+      this.#attemptRunning = false;
+      if (this.#stopped) return;
+      if (answer.kind === 'no-answer') {
+        this.#maybeSent ||= answer.sent;
+        if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
+        this.#port.unanswered(answer.because);
+        this.#retry = this.#clock.after(retryIntervalMs, () => this.#attempt());
+        return;
+      }
+      this.#open = undefined;
+      this.#withdrawing = undefined;
+      this.#port.resolved(
+        answer.kind === 'granted'
+          ? { kind: 'granted', operation }
+          : { kind: 'refused', operation, record: answer.record },
+      );
+    });
+  }
+
+  #withdraw(): void {
+    const done = this.#withdrawing;
+    this.#withdrawing = undefined;
+    this.#retry?.cancel();
+    // No attempt may start while the withdrawal becomes durable.
+    this.#attemptRunning = true;
+    this.#port.persistPending(undefined, () => {
+      this.#attemptRunning = false;
+      this.#open = undefined;
+      done?.();
+    });
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * The verdict of a handshake: who is the source, how much must be examined, and why. A pure function of what both sides say
+ * of their copies; both evaluate it, mirrored, and must come to the same row.
+ *
+ * The rows are tried top-down and the first that matches decides. Their order matters: an open claim stops everything, data
+ * flags come before lineage, lineage before any guess about equal copies. Who holds dirty bits never decides the direction.
+ */
+import type { OperationId } from '../base/identity.ts';
+import type { CopyFacts } from '../link/control-messages.ts';
+
+export type ResyncAction = 'source' | 'target' | 'wait' | 'refuse';
+
+/** `none`: nothing to examine. `bits`: dirty bitmaps and activity logs of both. `full`: every block. */
+export type ResyncScope = 'none' | 'bits' | 'full';
+
+export interface ResyncVerdict {
+  readonly action: ResyncAction;
+  readonly rule: string;
+  readonly because: string;
+  readonly scope: ResyncScope;
+  /** The target keeps its up-to-date flag while it is compared: it can differ only in writes that nobody acknowledged. */
+  readonly targetStaysUpToDate: boolean;
+}
+
+/**
+ * How their lineage stands to mine. `ahead`: they have what I have and more, and the bitmap of the one that is ahead counts
+ * from a generation that the other has; `ahead-before-base`: the same, but the bitmap counts from a later one.
+ */
+export type Lineage =
+  | 'equal'
+  | 'mine-ahead'
+  | 'mine-ahead-before-base'
+  | 'theirs-ahead'
+  | 'theirs-ahead-before-base'
+  | 'diverged'
+  | 'unrelated';
+
+export function compareLineage(mine: CopyFacts, theirs: CopyFacts): Lineage {
+  const myLast = mine.path.at(-1);
+  const theirLast = theirs.path.at(-1);
+  if (myLast === theirLast) return 'equal';
+  if (myLast === undefined) return 'theirs-ahead-before-base';
+  if (theirLast === undefined) return 'mine-ahead-before-base';
+  if (mine.path.includes(theirLast)) {
+    return isAtOrAfterBase(theirLast, mine.path, mine.base) ? 'mine-ahead' : 'mine-ahead-before-base';
+  }
+  if (theirs.path.includes(myLast)) {
+    return isAtOrAfterBase(myLast, theirs.path, theirs.base) ? 'theirs-ahead' : 'theirs-ahead-before-base';
+  }
+  return mine.path.some((id) => theirs.path.includes(id)) ? 'diverged' : 'unrelated';
+}
+
+function isAtOrAfterBase(
+  id: OperationId,
+  path: readonly OperationId[],
+  base: OperationId | undefined,
+): boolean {
+  return base !== undefined && path.includes(base) && path.indexOf(id) >= path.indexOf(base);
+}
+
+type Side = 'mine' | 'theirs';
+
+interface Row {
+  readonly rule: string;
+  matches(mine: CopyFacts, theirs: CopyFacts, lineage: Lineage): boolean;
+  decide(
+    mine: CopyFacts,
+    theirs: CopyFacts,
+    lineage: Lineage,
+  ): { source: Side; scope: ResyncScope; staysUpToDate?: boolean } | 'wait' | 'refuse';
+  because(mine: CopyFacts, theirs: CopyFacts): string;
+}
+
+const upToDate = (facts: CopyFacts): boolean => facts.data === 'up-to-date';
+const both = (test: (facts: CopyFacts) => boolean, mine: CopyFacts, theirs: CopyFacts): boolean =>
+  test(mine) && test(theirs);
+const either = (test: (facts: CopyFacts) => boolean, mine: CopyFacts, theirs: CopyFacts): boolean =>
+  test(mine) || test(theirs);
+
+/** The bits of the one that is ahead, if they count from a generation that the other has. */
+const scopeOf = (lineage: Lineage): ResyncScope =>
+  lineage === 'equal' || lineage === 'mine-ahead' || lineage === 'theirs-ahead' ? 'bits' : 'full';
+
+/** Equal generations, both up to date: everything that may differ is in the bits and logs of both. */
+const equalCopies = (source: Side, mine: CopyFacts, theirs: CopyFacts) => ({
+  source,
+  scope: 'bits' as const,
+  staysUpToDate: !(source === 'mine' ? theirs : mine).rebooted,
+});
+
+const canResume = (primary: CopyFacts, secondary: CopyFacts): boolean =>
+  primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId;
+
+export const resyncTable: readonly Row[] = [
+  {
+    rule: 'claim-open',
+    matches: (mine, theirs) => either((side) => side.claimOpen, mine, theirs),
+    decide: () => 'wait',
+    because: (mine) =>
+      `${mine.claimOpen ? 'this node' : 'the peer'} has asked the arbiter and has no answer yet`,
+  },
+  {
+    rule: 'both-fresh',
+    matches: (mine, theirs) => both((side) => side.data === 'fresh', mine, theirs),
+    decide: () => 'wait',
+    because: () =>
+      'neither node holds data of this module; run `vmpair prim VM` on the node that has the good copy',
+  },
+  {
+    rule: 'unrelated-data',
+    matches: (mine, theirs, lineage) =>
+      lineage === 'unrelated' && !either((side) => side.data === 'fresh', mine, theirs),
+    decide: () => 'refuse',
+    because: () => 'the two copies have no common history; one of them must be given up by hand',
+  },
+  {
+    rule: 'split-brain',
+    matches: (_mine, _theirs, lineage) => lineage === 'diverged',
+    decide: () => 'refuse',
+    because: () =>
+      'both copies went on alone from a common point; choose one with `vmpair resolve VM --keep NODE`',
+  },
+  {
+    rule: 'one-up-to-date',
+    matches: (mine, theirs) => upToDate(mine) !== upToDate(theirs),
+    decide: (mine, _theirs, lineage) => ({
+      source: upToDate(mine) ? 'mine' : 'theirs',
+      scope: scopeOf(lineage),
+    }),
+    because: (mine, theirs) =>
+      `${upToDate(mine) ? 'this copy' : "the peer's copy"} is up to date and the other is ${upToDate(mine) ? theirs.data : mine.data}`,
+  },
+  {
+    rule: 'none-up-to-date',
+    matches: (mine, theirs) => !either(upToDate, mine, theirs),
+    decide: () => 'wait',
+    because: (mine, theirs) =>
+      `this copy is ${mine.data} and the peer's is ${theirs.data}; neither may be the source by itself`,
+  },
+  {
+    rule: 'newer-generation',
+    matches: (_mine, _theirs, lineage) => lineage !== 'equal',
+    decide: (_mine, _theirs, lineage) => ({
+      source: lineage === 'mine-ahead' || lineage === 'mine-ahead-before-base' ? 'mine' : 'theirs',
+      scope: scopeOf(lineage),
+    }),
+    because: (mine, theirs) =>
+      mine.generation > theirs.generation
+        ? 'this node went on alone while the peer was away'
+        : 'the peer went on alone while this node was away',
+  },
+  // From here on: equal generations, both up to date.
+  {
+    rule: 'link-resumes',
+    matches: (mine, theirs) => canResume(mine, theirs) !== canResume(theirs, mine),
+    decide: (mine, theirs) => ({
+      source: canResume(mine, theirs) ? 'mine' : 'theirs',
+      scope: 'none',
+      staysUpToDate: true,
+    }),
+    because: () =>
+      'the link was interrupted and neither node lost anything; unanswered writes are sent again',
+  },
+  {
+    rule: 'guest-runs',
+    matches: (mine, theirs) => mine.guestRuns !== theirs.guestRuns,
+    decide: (mine, theirs) => equalCopies(mine.guestRuns ? 'mine' : 'theirs', mine, theirs),
+    because: (mine) => `the VM still runs on ${mine.guestRuns ? 'this node' : 'the peer'}`,
+  },
+  {
+    rule: 'not-rebooted',
+    matches: (mine, theirs) => mine.rebooted !== theirs.rebooted,
+    decide: (mine, theirs) => equalCopies(mine.rebooted ? 'theirs' : 'mine', mine, theirs),
+    because: (mine) =>
+      `${mine.rebooted ? 'this host' : "the peer's host"} was rebooted and the other was not`,
+  },
+  {
+    rule: 'last-primary',
+    matches: (mine, theirs) => mine.lastRole !== theirs.lastRole,
+    decide: (mine, theirs) => equalCopies(mine.lastRole === 'primary' ? 'mine' : 'theirs', mine, theirs),
+    because: (mine) => `${mine.lastRole === 'primary' ? 'this node' : 'the peer'} was primary last`,
+  },
+  {
+    rule: 'equal-copies',
+    matches: () => true,
+    decide: () => 'wait',
+    because: () => 'both copies are equal in every respect',
+  },
+];
+
+/** What this node does about the peer's copy, and why. `preferSelf` breaks the tie between copies that are equal in everything. */
+export function decideResync(mine: CopyFacts, theirs: CopyFacts, preferSelf: boolean): ResyncVerdict {
+  const lineage = compareLineage(mine, theirs);
+  const row = resyncTable.find((each) => each.matches(mine, theirs, lineage)) as Row;
+  const tie = row.rule === 'equal-copies';
+  const outcome = tie
+    ? equalCopies(preferSelf ? 'mine' : 'theirs', mine, theirs)
+    : row.decide(mine, theirs, lineage);
+  const because = row.because(mine, theirs);
+  if (outcome === 'wait' || outcome === 'refuse') {
+    return { action: outcome, rule: row.rule, because, scope: 'none', targetStaysUpToDate: false };
+  }
+  return {
+    action: outcome.source === 'mine' ? 'source' : 'target',
+    rule: row.rule,
+    because,
+    scope: outcome.scope,
+    targetStaysUpToDate: outcome.staysUpToDate ?? false,
+  };
+}

@@ -1,0 +1,29 @@
+/** The last decisions of a module, newest first: the same words in log, status and tests. */
+import type { Decision } from '../base/decision.ts';
+import type { Log } from '../base/log.ts';
+
+/** How many are kept in memory. */
+export const decisionsKept = 50;
+
+export type DatedDecision = Decision<string> & { readonly at: string };
+
+export class DecisionLog {
+  readonly #log: Log;
+  readonly #wallTime: () => string;
+  readonly #entries: DatedDecision[] = [];
+
+  constructor(log: Log, wallTime: () => string) {
+    this.#log = log;
+    this.#wallTime = wallTime;
+  }
+
+  add(rule: string, action: string, because: string): void {
+    this.#log.info('decision', { rule, action, because });
+    this.#entries.unshift({ action, rule, because, at: this.#wallTime() });
+    if (this.#entries.length > decisionsKept) this.#entries.pop();
+  }
+
+  get entries(): readonly DatedDecision[] {
+    return this.#entries;
+  }
+}

@@ -1,0 +1,864 @@
+/**
+ * One module on one node: its role, its lineage, what it may write, and what its VM should do. Pure: everything outside is a
+ * port, so that the simulator runs this code. Events come in one at a time; slow things answer by callback; every decision
+ * carries its rule and one sentence.
+ *
+ * It does not know sockets, files or hypervisors, and no clock but its port.
+ */
+import type { Arbiter } from '../arbiter/arbiter.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import { WorldError } from '../base/errors.ts';
+import type { BootId, IdSource, NodeName, OperationId } from '../base/identity.ts';
+import type { Log } from '../base/log.ts';
+import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
+import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import { PrimaryEngine } from '../engine/primary-engine.ts';
+import {
+  completion,
+  forEachReplica,
+  type MetadataPort,
+  Replica,
+  type ReplicaVolume,
+} from '../engine/replica.ts';
+import { type BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
+import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
+import { type FrameHeader, FrameType, linkProtocolVersion } from '../link/frames.ts';
+import type { LinkTransport } from '../link/transport.ts';
+import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
+import { decideAlone, type Timers } from './decide-alone.ts';
+import { DecisionLog } from './decision-log.ts';
+import { LinkSession } from './link-session.ts';
+import { Pairing } from './pairing.ts';
+
+export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
+
+/** What the VM should be; level-triggered: the edge works towards the latest wish and reports through `vmChanged`. */
+export type VmWish = 'running' | 'paused' | 'stopped-gracefully' | 'destroyed' | 'as-is';
+
+export interface VmPort {
+  want(wish: VmWish, because: string): void;
+}
+
+/** Who uses the volumes: the NBD servers. */
+export interface ExportPort {
+  /** True: connections are served (requests may be held). False: clients are dropped and new ones told why. */
+  serve(available: boolean, because: string): void;
+}
+
+export interface MirrorMetadata extends MetadataPort {
+  persist(state: PersistentState, done: (ok: boolean) => void): void;
+}
+
+export interface MirrorConfig {
+  readonly timers: Timers;
+  readonly failover: boolean;
+  readonly preferred: NodeName | undefined;
+  /** This boot of this host. */
+  readonly bootId: BootId;
+  /** This start of the process. */
+  readonly instance: string;
+  /** False: no VM is configured and whoever connects to the exports is the guest. */
+  readonly hasVm: boolean;
+}
+
+export interface MirrorPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly ids: IdSource;
+  readonly transport: LinkTransport;
+  /** `undefined`: no arbiter. */
+  readonly arbiter: Arbiter | undefined;
+  readonly metadata: MirrorMetadata;
+  readonly checksum: BlockChecksum;
+  readonly vm: VmPort;
+  readonly exports: ExportPort;
+  /** The time of day, for people. */
+  wallTime(): string;
+  /** Metadata cannot be made durable any more: the process must end, and the peer copes. */
+  fatal(because: string): void;
+}
+
+export interface MirrorVolume extends ReplicaVolume {
+  readonly bitmap: DirtyBitmap;
+}
+
+/** How often the situation is looked at when nothing happens. */
+export const evaluateIntervalMs = 100;
+/** How long a leaving node waits for the peer's word before it just goes. */
+export const leaveTimeoutMs = 5000;
+
+type CommandDone = (error: WorldError | undefined) => void;
+
+export class Mirror {
+  readonly config: MirrorConfig;
+  readonly replicas: readonly Replica[];
+  readonly volumes: readonly MirroredVolume[];
+  readonly primary: PrimaryEngine;
+  readonly secondary: SecondaryEngine;
+  readonly decisions: DecisionLog;
+  readonly pairing: Pairing;
+  readonly session: LinkSession;
+  state: PersistentState;
+  run: 'started' | 'stopped' = 'stopped';
+  /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
+  serving = false;
+  vm: VmState = 'stopped';
+  /** Why nothing works until somebody acts; the red sentence. */
+  trouble: string | undefined;
+  /** The sentence of the rule that decided last while the peer is away. */
+  aloneBecause = '';
+  linkProblem = '';
+  arbiterProblem = '';
+  readonly #ports: MirrorPorts;
+  readonly #operation: ArbiterOperation;
+  #diskFailed = false;
+  #forced = false;
+  #mayNotClaim: string | undefined;
+  #paused = false;
+  #wish: VmWish = 'as-is';
+  #readingRecord = false;
+  /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
+  #becomingAlone = false;
+  #readNotBeforeMs = 0;
+  #tick: Timer | undefined;
+  #vmStopped: (() => void)[] = [];
+  #handover: CommandDone | undefined;
+  #leave: { granted: () => void; refused: (because: string) => void } | undefined;
+  /** A stop or a swap is under way. */
+  #leaving = false;
+
+  constructor(
+    config: MirrorConfig,
+    state: PersistentState,
+    volumes: readonly MirrorVolume[],
+    ports: MirrorPorts,
+  ) {
+    this.config = config;
+    this.state = state;
+    this.#ports = ports;
+    const { clock } = ports;
+    const events = { diskFailed: (volume: string, during: string) => this.#onDiskFailed(volume, during) };
+    this.replicas = volumes.map(
+      (volume, index) =>
+        new Replica(index, volume, ports.metadata, (replica) => this.primary.settle(replica)),
+    );
+    this.primary = new PrimaryEngine(this.replicas, clock, events);
+    this.secondary = new SecondaryEngine(this.replicas, ports.checksum, events);
+    this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
+    this.decisions = new DecisionLog(ports.log, ports.wallTime);
+    this.session = new LinkSession(ports.transport, clock, config.timers.heartbeatIntervalMs, {
+      opened: (channel) => {
+        this.linkProblem = '';
+        this.pairing.opened(channel);
+        this.#operation.withdrawIfUnsent(() => {
+          this.decisions.add(
+            'claim-withdrawn',
+            'withdraw',
+            'the peer is back and the arbiter was never reached',
+          );
+          this.pairing.sayHello();
+        });
+      },
+      control: (message) => this.#control(message),
+      request: (header, payload) => this.#request(header, payload),
+      dirtyBits: (header, bits) => this.pairing.dirtyBits(header, bits),
+      lost: (because) => {
+        this.linkProblem = because;
+        ports.log.warn('link-lost', { because });
+        this.#leave?.refused('the link was lost');
+        this.#failHandover('the link was lost during the handover');
+        this.pairing.lost();
+        this.evaluate();
+      },
+      failed: (because) => {
+        this.linkProblem = because;
+      },
+    });
+    this.#operation = new ArbiterOperation(ports.arbiter ?? noArbiter, clock, {
+      persistPending: (pending, done) => this.persist({ pending }, done),
+      resolved: (outcome) => this.#resolved(outcome),
+      unanswered: (because) => {
+        this.arbiterProblem = because;
+      },
+    });
+    this.pairing = new Pairing(
+      {
+        mirror: this,
+        beginOperation: (operation) => this.#operation.begin(operation),
+        operationOpen: () => this.operationOpen,
+        operationId: () => ports.ids.operationId(),
+        standDown: (because, then) => this.#standDown(because, then),
+        serve: () => this.#serve(),
+        changed: () => this.evaluate(),
+        diskFailed: events.diskFailed,
+      },
+      {
+        clock,
+        replicas: this.replicas,
+        primary: this.primary,
+        secondary: this.secondary,
+        checksum: ports.checksum,
+      },
+    );
+  }
+
+  // ---- facts ----------------------------------------------------------------------------------------------------------
+
+  get rebooted(): boolean {
+    return this.state.bootId !== this.config.bootId;
+  }
+  get operationOpen(): boolean {
+    return this.#operation.open !== undefined;
+  }
+  get leaving(): boolean {
+    return this.#leaving;
+  }
+  get preferSelf(): boolean {
+    const { self, peer } = this.state;
+    return this.config.preferred === undefined ? self < peer : this.config.preferred === self;
+  }
+
+  hello(round: number): Hello {
+    const { state } = this;
+    const guestRuns = this.serving && (!this.config.hasVm || this.vm === 'running' || this.vm === 'paused');
+    const clean = this.replicas.every((replica) => replica.bitmap.count === 0);
+    const canResume = this.serving && this.primary.gate === 'held' && !this.primary.soloAllowed && clean;
+    const { resumeWithBoot } = this.pairing;
+    const facts: CopyFacts = {
+      data: state.data,
+      path: [...state.path],
+      generation: state.generation,
+      ...(state.holder === undefined ? {} : { holder: state.holder }),
+      ...(state.base === undefined ? {} : { base: state.base }),
+      claimOpen: this.operationOpen,
+      guestRuns,
+      rebooted: this.rebooted,
+      lastRole: state.role,
+      ...(canResume && resumeWithBoot !== undefined ? { resumeWithBoot } : {}),
+      bootId: this.config.bootId,
+    };
+    return {
+      type: 'hello',
+      protocols: [linkProtocolVersion],
+      clusterId: state.clusterId,
+      moduleId: state.moduleId,
+      self: state.self,
+      volumes: state.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+      instance: this.config.instance,
+      round,
+      started: this.run === 'started' && !this.#diskFailed && !this.#leaving,
+      facts,
+    };
+  }
+
+  /** Writes are durable in the order of the calls; `then` runs when this one is. */
+  persist(patch: Partial<PersistentState>, then: () => void): void {
+    this.state = { ...this.state, ...patch };
+    this.#ports.metadata.persist(this.state, (ok) => {
+      if (ok) then();
+      else this.#ports.fatal('the metadata file cannot be written');
+    });
+  }
+
+  // ---- start ------------------------------------------------------------------------------------------------------------
+
+  /** The module begins to run: as the operator asked, or because its process was restarted. */
+  start(done: CommandDone = () => {}): void {
+    if (this.run === 'started') return done(undefined);
+    this.run = 'started';
+    this.#mayNotClaim = undefined;
+    // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
+    forEachReplica(
+      this.replicas,
+      (replica, folded) => replica.fold(folded),
+      (ok) => {
+        if (!ok) return this.#ports.fatal('the metadata file cannot be written');
+        const { state } = this;
+        const guestMayRun = !this.config.hasVm || this.vm === 'running' || this.vm === 'paused';
+        if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
+          this.serving = true;
+          this.primary.hold();
+          this.#want('as-is', 'the module process was restarted while its VM ran');
+          this.#ports.exports.serve(
+            true,
+            'the module process was restarted; requests wait for the peer or the arbiter',
+          );
+          this.decisions.add(
+            'module-restarted',
+            'hold writes',
+            'the module process was restarted while its VM ran',
+          );
+        } else {
+          this.#want('destroyed', 'this node has not been allowed to run the VM since it started');
+        }
+        if (state.pending !== undefined) this.#operation.continue(state.pending);
+        this.session.start();
+        this.evaluate();
+        done(undefined);
+      },
+    );
+  }
+
+  // ---- the situation, again and again -------------------------------------------------------------------------------------
+
+  evaluate(): void {
+    this.#tick?.cancel();
+    if (this.run === 'stopped') return;
+    this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
+    const { timers } = this.config;
+    const { channel, watch } = this.session;
+    if (channel !== undefined && watch.silenceMs > timers.lostAfterMs) {
+      this.session.drop(`the peer has been silent for more than ${timers.lostAfterMs} ms`);
+      return;
+    }
+    const mayWrite = this.primary.gate === 'open';
+    if (
+      this.serving &&
+      !mayWrite &&
+      !this.#leaving &&
+      !this.#paused &&
+      watch.silenceMs > timers.pauseAfterMs
+    ) {
+      this.#paused = true;
+      this.#want('paused', 'writes are held and this node does not know whether the VM may run here');
+      this.decisions.add(
+        'pause-held-vm',
+        'pause the VM',
+        'writes are held longer than a guest should wait in doubt',
+      );
+    }
+    if (this.#leaving || this.#diskFailed || this.#becomingAlone) return;
+    const decision = decideAlone(
+      {
+        started: true,
+        connected: channel !== undefined,
+        primary: this.serving,
+        alone: this.serving && this.primary.soloAllowed,
+        data: this.state.data,
+        silenceMs: watch.silenceMs,
+        operationOpen: this.operationOpen,
+        rebooted: this.rebooted,
+        preferred: this.preferSelf,
+        arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
+        failover: this.config.failover,
+        forced: this.#forced,
+        mayNotClaim: this.#mayNotClaim,
+      },
+      timers,
+    );
+    this.aloneBecause = decision.because;
+    if (decision.action === 'claim') this.#claim(decision.rule, decision.because);
+    else if (decision.action === 'go-on-without-arbiter') {
+      this.decisions.add(decision.rule, 'go on alone', decision.because);
+      const operationId = this.#ports.ids.operationId();
+      const { generation, self } = { generation: this.state.generation, self: this.state.self };
+      const next = { generation: generation + 1, holder: self, operationId };
+      this.#granted({ expected: undefined, next });
+    }
+  }
+
+  // ---- the arbiter --------------------------------------------------------------------------------------------------------
+
+  #claim(rule: string, because: string): void {
+    const { state } = this;
+    const last = state.path.at(-1);
+    if (this.#ports.arbiter === undefined) {
+      this.decisions.add(rule, 'go on alone', because);
+      const next = {
+        generation: state.generation + 1,
+        holder: state.self,
+        operationId: this.#ports.ids.operationId(),
+      };
+      this.#granted({ expected: undefined, next });
+    } else if (last !== undefined && state.holder === state.self) {
+      this.#confirmRecord(last);
+    } else {
+      this.decisions.add(rule, 'ask the arbiter', because);
+      const expected =
+        last === undefined || state.holder === undefined
+          ? undefined
+          : { generation: state.generation, holder: state.holder, operationId: last };
+      const generation = (expected?.generation ?? 0) + 1;
+      const next = { generation, holder: state.self, operationId: this.#ports.ids.operationId() };
+      this.#operation.begin({ expected, next });
+    }
+  }
+
+  /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
+  #confirmRecord(last: OperationId): void {
+    if (this.#readingRecord || this.#ports.clock.nowMs() < this.#readNotBeforeMs) return;
+    this.#readingRecord = true;
+    this.#ports.arbiter?.read((answer) => {
+      this.#readingRecord = false;
+      this.#readNotBeforeMs = this.#ports.clock.nowMs() + retryIntervalMs;
+      if (this.run === 'stopped' || this.session.channel !== undefined || this.operationOpen) return;
+      if (answer.kind === 'no-answer') {
+        this.arbiterProblem = answer.because;
+        return;
+      }
+      this.arbiterProblem = '';
+      if (answer.record?.operationId !== last) return this.#refusedBy(answer.record);
+      this.decisions.add(
+        'record-names-this-node',
+        'go on alone',
+        "the arbiter's record still names this node",
+      );
+      this.#forced = false;
+      this.#becomeAlone();
+    });
+  }
+
+  #resolved(outcome: OperationOutcome): void {
+    this.arbiterProblem = '';
+    if (outcome.kind === 'granted') this.#granted(outcome.operation);
+    else this.#refusedBy(outcome.record);
+  }
+
+  #granted(operation: PendingOperation): void {
+    const { next } = operation;
+    const { state } = this;
+    const lineage = {
+      path: [...state.path, next.operationId].slice(-pathEntriesMax),
+      generation: next.generation,
+      holder: next.holder,
+      pending: undefined,
+      peerData: 'unknown' as const,
+    };
+    this.#forced = false;
+    if (next.holder === 'both') {
+      this.persist(lineage, () => {
+        this.pairing.recordSaysBoth();
+        this.pairing.sayHello();
+        this.evaluate();
+      });
+      return;
+    }
+    this.decisions.add(
+      'arbiter-granted',
+      'go on alone',
+      `the arbiter's record names this node (generation ${next.generation})`,
+    );
+    const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
+    this.#becomingAlone = true;
+    this.persist(patch, () => this.#becomeAlone());
+  }
+
+  #refusedBy(record: { readonly holder: string; readonly generation: number } | undefined): void {
+    const { state } = this;
+    if (record?.holder === state.peer) {
+      const because = `the arbiter's record says that ${state.peer} went on alone (generation ${record.generation})`;
+      this.decisions.add('arbiter-refused', 'destroy the VM and wait', because);
+      const data = state.data === 'up-to-date' ? 'outdated' : state.data;
+      this.#standDown(because, () => {
+        this.persist({ pending: undefined, data, role: 'secondary' }, () => {
+          this.pairing.sayHello();
+          this.evaluate();
+        });
+      });
+      return;
+    }
+    const found =
+      record === undefined ? 'no record' : `holder ${record.holder}, generation ${record.generation}`;
+    this.#mayNotClaim = `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`;
+    this.#forced = false;
+    this.decisions.add('record-does-not-fit', 'wait', this.#mayNotClaim);
+    this.persist({ pending: undefined }, () => {
+      this.pairing.sayHello();
+      this.evaluate();
+    });
+  }
+
+  /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
+  #becomeAlone(): void {
+    this.pairing.resumeWithBoot = undefined;
+    this.#becomingAlone = true;
+    this.secondary.whenIdle(() => {
+      this.primary.hold();
+      const goOn = (): void => {
+        this.#becomingAlone = false;
+        this.#serve();
+        // A peer that came back meanwhile learns the new generation.
+        this.pairing.sayHello();
+      };
+      if (this.primary.soloAllowed || this.primary.replicating) return goOn();
+      this.primary.goAlone((ok) => {
+        if (ok) goOn();
+      });
+    });
+  }
+
+  // ---- serving ---------------------------------------------------------------------------------------------------------------
+
+  #serve(): void {
+    this.serving = true;
+    this.#paused = false;
+    this.trouble = undefined;
+    this.#ports.exports.serve(true, 'this node is primary');
+    this.#want('running', 'this node is primary');
+    this.evaluate();
+  }
+
+  /** Ends everything this node serves; `then` when its VM provably does not run and none of its disk requests is left. */
+  #standDown(because: string, then: () => void): void {
+    this.pairing.resumeWithBoot = undefined;
+    this.#ports.exports.serve(false, because);
+    this.primary.abandon();
+    this.serving = false;
+    this.#paused = false;
+    this.#want('destroyed', because);
+    this.#whenVmStopped(() => this.primary.whenIdle(then));
+  }
+
+  #want(wish: VmWish, because: string): void {
+    if (this.#wish === wish) return;
+    this.#wish = wish;
+    this.#ports.vm.want(wish, because);
+  }
+
+  vmChanged(vm: VmState): void {
+    this.vm = vm;
+    if (vm === 'stopped' || vm === 'none') for (const waiter of this.#vmStopped.splice(0)) waiter();
+    this.evaluate();
+  }
+
+  #whenVmStopped(then: () => void): void {
+    if (!this.config.hasVm || this.vm === 'stopped' || this.vm === 'none') then();
+    else this.#vmStopped.push(then);
+  }
+
+  // ---- link ---------------------------------------------------------------------------------------------------------------------
+
+  #request(header: FrameHeader, payload: readonly Uint8Array[]): string | undefined {
+    const { channel } = this.session;
+    if (channel === undefined) return undefined;
+    const { phase } = this.pairing;
+    const isTarget = phase === 'resync-target' || phase === 'compare-target';
+    const isResync =
+      header.type === FrameType.resyncWrite ||
+      header.type === FrameType.resyncZero ||
+      header.type === FrameType.checksumRequest;
+    if (this.serving || (!isTarget && (isResync || phase !== 'in-sync')))
+      return 'a request that this side did not agree to';
+    return this.secondary.request(header, payload, channel);
+  }
+
+  #control(message: ControlMessage): void {
+    const problem = this.#dispatch(message);
+    if (problem !== undefined) this.session.drop(`the peer sent ${problem}`);
+  }
+
+  #dispatch(message: ControlMessage): string | undefined {
+    switch (message.type) {
+      case 'hello': {
+        const mismatch = this.#mismatch(message);
+        if (mismatch === undefined) return this.pairing.control(message);
+        this.session.channel?.control({ type: 'refuse', because: mismatch });
+        this.linkProblem = mismatch;
+        return mismatch;
+      }
+      case 'refuse':
+        this.linkProblem = message.because;
+        return `a refusal: ${message.because}`;
+      case 'handover':
+        return this.#takeHandover();
+      case 'handover-accepted': {
+        const done = this.#handover;
+        this.#handover = undefined;
+        this.#leaving = false;
+        done?.(undefined);
+        this.evaluate();
+        return undefined;
+      }
+      case 'leave-request':
+        return this.#answerLeave();
+      case 'leave-granted':
+        this.#leave?.granted();
+        return undefined;
+      case 'leave-refused':
+        this.#leave?.refused(message.because);
+        return undefined;
+      case 'outdated':
+        this.#peerIsOutdated(message.because);
+        return undefined;
+      default:
+        return this.pairing.control(message);
+    }
+  }
+
+  #mismatch(hello: Hello): string | undefined {
+    const { state } = this;
+    if (!hello.protocols.includes(linkProtocolVersion))
+      return `link protocol ${hello.protocols.join(', ')}; wanted ${linkProtocolVersion}`;
+    if (hello.clusterId !== state.clusterId) return 'a module of another cluster';
+    if (hello.moduleId !== state.moduleId) return 'another module than this one';
+    if (hello.self !== state.peer) return `node ${hello.self}; wanted ${state.peer}`;
+    const volumes = (list: readonly { name: string; sizeBytes: number }[]): string =>
+      list.map(({ name, sizeBytes }) => `${name} ${sizeBytes}`).join(', ');
+    const mine = volumes(state.volumes);
+    const theirs = volumes(hello.volumes);
+    return mine === theirs ? undefined : `volumes (${theirs}); wanted (${mine})`;
+  }
+
+  // ---- handover and leaving ------------------------------------------------------------------------------------------------------
+
+  /** Planned move of the VM to the peer: stop it here, flush both, hand the role over, start it there. */
+  swap(done: CommandDone): void {
+    const { phase } = this.pairing;
+    if (!this.serving)
+      return done(refusal('this node to be primary', 'it is not', 'run swap on the primary node'));
+    if (phase !== 'in-sync')
+      return done(
+        refusal('a pair that is in sync', `the link is ${phase}`, 'wait until the pair is in sync'),
+      );
+    if (this.#leaving)
+      return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
+    this.#leaving = true;
+    this.#handover = done;
+    this.decisions.add('swap', 'hand the VM over', 'the operator asked for it');
+    this.#stopServing(() => {
+      const { channel } = this.session;
+      if (channel === undefined) return this.#failHandover('the link was lost');
+      this.persist({ role: 'secondary' }, () => {
+        this.serving = false;
+        this.primary.abandon();
+        channel.control({ type: 'handover' });
+      });
+    });
+  }
+
+  /** VM down, no clients, nothing in flight, both copies flushed, activity log empty. */
+  #stopServing(then: () => void): void {
+    this.#want('stopped-gracefully', 'the operator asked for it');
+    this.#whenVmStopped(() => {
+      this.#ports.exports.serve(false, 'this node is handing over or stopping');
+      this.primary.quiesce(() => {
+        this.primary.flushAll(() => {
+          const { phase } = this.pairing;
+          const step = phase === 'in-sync' ? 'emptyLog' : 'fold';
+          forEachReplica(
+            this.replicas,
+            (replica, done) => replica[step](done),
+            (ok) => {
+              if (ok) then();
+            },
+          );
+        });
+      });
+    });
+  }
+
+  #failHandover(because: string): void {
+    const done = this.#handover;
+    if (done === undefined) return;
+    this.#handover = undefined;
+    this.#leaving = false;
+    if (this.serving && this.primary.gate === 'closed') this.primary.hold();
+    done(
+      refusal(
+        'the VM to move to the peer',
+        because,
+        'look at `vmpair status`; the pair decides again who runs the VM',
+      ),
+    );
+  }
+
+  #takeHandover(): string | undefined {
+    const { channel } = this.session;
+    if (this.serving || this.pairing.phase !== 'in-sync' || channel === undefined)
+      return 'a handover that does not fit';
+    this.secondary.whenIdle(() => {
+      if (this.session.channel !== channel) return;
+      this.persist({ role: 'primary' }, () => {
+        if (this.session.channel !== channel) return;
+        this.decisions.add('handover', 'be primary', 'the peer handed the VM over');
+        this.pairing.resumeWithBoot = this.pairing.peerHello?.facts.bootId;
+        this.primary.hold();
+        this.primary.resume(channel);
+        channel.control({ type: 'handover-accepted' });
+        this.#serve();
+      });
+    });
+    return undefined;
+  }
+
+  /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
+  stop(done: CommandDone): void {
+    if (this.run === 'stopped') return done(undefined);
+    if (this.#leaving)
+      return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
+    this.#leaving = true;
+    this.decisions.add('stop', 'stop', 'the operator asked for it');
+    const leave = (): void => {
+      if (this.pairing.phase !== 'in-sync') return this.#end(done);
+      this.#askToLeave((granted) => {
+        if (!granted) return this.#end(done);
+        this.persist({ data: 'outdated', role: 'secondary' }, () => {
+          this.session.channel?.control({ type: 'outdated', because: 'it was stopped by its operator' });
+          this.#end(done);
+        });
+      });
+    };
+    if (this.serving) this.#stopServing(leave);
+    else if (this.pairing.phase === 'in-sync') {
+      this.secondary.whenIdle(() =>
+        forEachReplica(
+          this.replicas,
+          (replica, flushed) => replica.device.flush(completion(flushed)),
+          (ok) => {
+            if (ok) leave();
+            else this.#end(done);
+          },
+        ),
+      );
+    } else this.#end(done);
+  }
+
+  #askToLeave(answered: (granted: boolean) => void): void {
+    let timer: Timer | undefined;
+    const settle = (granted: boolean, because: string): void => {
+      if (this.#leave === undefined) return;
+      this.#leave = undefined;
+      timer?.cancel();
+      this.decisions.add('leave', granted ? 'leave as outdated' : 'leave without a word', because);
+      answered(granted);
+    };
+    this.#leave = {
+      granted: () => settle(true, 'the peer holds every write and goes on'),
+      refused: (because) => settle(false, because),
+    };
+    timer = this.#ports.clock.after(leaveTimeoutMs, () => this.#leave?.refused('the peer did not answer'));
+    this.session.channel?.control({ type: 'leave-request' });
+  }
+
+  #answerLeave(): string | undefined {
+    const { channel } = this.session;
+    if (this.pairing.phase !== 'in-sync') return 'a leave request outside of a pair in sync';
+    // One at a time: when both want to leave, the one that sorts first is the one that stays up to date.
+    const refused =
+      this.operationOpen || (this.#leaving && this.state.self < this.state.peer) || this.#diskFailed;
+    if (refused)
+      channel?.control({
+        type: 'leave-refused',
+        because: 'the peer is leaving too, or busy with the arbiter',
+      });
+    else channel?.control({ type: 'leave-granted' });
+    return undefined;
+  }
+
+  /** The peer has durably given its copy up: this node needs nobody's permission to go on alone. */
+  #peerIsOutdated(because: string): void {
+    if (this.pairing.phase !== 'in-sync' && this.pairing.phase !== 'compare-source') return;
+    if (this.state.data !== 'up-to-date') return;
+    this.decisions.add('peer-left', 'go on alone', `the peer's copy is outdated: ${because}`);
+    this.persist({ peerData: 'outdated', role: 'primary', bootId: this.config.bootId }, () => {
+      if (this.#leaving && !this.serving) return;
+      this.session.drop('the peer left');
+      this.#becomeAlone();
+    });
+  }
+
+  #end(done: CommandDone): void {
+    this.#tick?.cancel();
+    this.run = 'stopped';
+    this.#operation.stop();
+    this.session.stop('the operator stopped this module');
+    this.#standDown('the operator stopped this module', () => {
+      this.#leaving = false;
+      done(undefined);
+    });
+  }
+
+  // ---- operator -------------------------------------------------------------------------------------------------------------------
+
+  /** Makes this node primary. Refuses what would lose data. */
+  prim(done: CommandDone): void {
+    const { state } = this;
+    if (this.serving) return done(undefined);
+    if (state.data === 'outdated' || state.data === 'inconsistent') {
+      const next = 'start the peer, which has the newer copy';
+      return done(refusal('a copy that is up to date on this node', `it is ${state.data}`, next));
+    }
+    const { phase } = this.pairing;
+    if (phase !== 'down' && phase !== 'handshake') {
+      return done(
+        refusal(
+          'no primary on the peer',
+          `the peer is connected (${phase})`,
+          'run `vmpair swap VM` to move the VM here',
+        ),
+      );
+    }
+    if (
+      state.data === 'fresh' &&
+      this.pairing.peerHello !== undefined &&
+      this.pairing.peerHello.facts.data !== 'fresh'
+    ) {
+      return done(
+        refusal(
+          'a good copy on this node',
+          'it is empty and the peer has data',
+          'run `vmpair prim VM` on the peer',
+        ),
+      );
+    }
+    const begin = (): void => {
+      this.#mayNotClaim = undefined;
+      this.decisions.add('prim', 'be primary', 'the operator asked for it');
+      if (state.data === 'fresh') this.#claim('prim', 'the operator says that this node has the good copy');
+      else this.#forced = true;
+      this.evaluate();
+      done(undefined);
+    };
+    if (this.run === 'started') begin();
+    else this.start(begin);
+  }
+
+  /** Starts this node so that it waits for its peer and never takes over before it was in sync. */
+  second(done: CommandDone): void {
+    if (this.serving)
+      return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
+    this.start(() => {
+      this.#mayNotClaim = 'the operator asked this node to be secondary; waiting for the peer';
+      done(undefined);
+    });
+  }
+
+  // ---- failures ---------------------------------------------------------------------------------------------------------------------
+
+  /** A disk error is never acknowledged: this node's copy counts as outdated, and the peer goes on if it can. */
+  #onDiskFailed(volume: string, during: string): void {
+    if (this.#diskFailed) return;
+    this.#diskFailed = true;
+    this.trouble = `volume ${volume} failed on this node (${during}); replace the disk, then run \`vmpair start VM\``;
+    this.decisions.add('disk-failed', 'leave the pair', this.trouble);
+    const { phase } = this.pairing;
+    const { channel } = this.session;
+    const peerHasAll = phase === 'in-sync' || phase === 'compare-target' || phase === 'resync-target';
+    if (channel === undefined || !peerHasAll) {
+      // Alone: nothing to hand over to. Hold, pause, red; never an I/O error for the guest.
+      if (this.serving) this.#want('paused', this.trouble);
+      return;
+    }
+    const tell = (): void => {
+      const data = this.state.data === 'inconsistent' ? 'inconsistent' : 'outdated';
+      this.persist({ data, role: 'secondary' }, () => {
+        channel.control({ type: 'outdated', because: `volume ${volume} failed there (${during})` });
+        this.pairing.lost();
+      });
+    };
+    if (this.serving) this.#standDown(this.trouble, tell);
+    else tell();
+  }
+}
+
+function refusal(wanted: string, found: string, next: string): WorldError {
+  return new WorldError('control-refused', { wanted, found, next });
+}
+
+/** Never asked: without an arbiter, operations are decided without it. */
+const noArbiter: Arbiter = {
+  swap: (_expected, _next, answered) =>
+    answered({ kind: 'no-answer', sent: false, because: 'no arbiter is configured' }),
+  read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
+};

@@ -1,0 +1,496 @@
+/**
+ * How two copies become a pair: handshake, resync, and the step to "in sync". One object for the life of the module; each
+ * connection starts over at `handshake`.
+ *
+ * Order that must hold (each was seen to lose data when removed): no handshake completes while either side has an open claim;
+ * the source flushes before the target is marked; the target's mark is durable before the first block; bits are cleared on disk
+ * only after both copies are flushed; the arbiter's record says `both` before the target is told; the base moves only
+ * when the target has persisted the new generation.
+ */
+import { assertInvariant } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
+import type { OperationId } from '../base/identity.ts';
+import type { ResyncProgress } from '../base/status.ts';
+import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import type { PeerChannel } from '../engine/peer-channel.ts';
+import type { PrimaryEngine } from '../engine/primary-engine.ts';
+import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
+import { ResyncSource } from '../engine/resync-source.ts';
+import type { BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
+import type { ControlMessage, CopyFacts, Hello } from '../link/control-messages.ts';
+import { FrameType, type FrameHeader } from '../link/frames.ts';
+import { blockSizeBytes } from '../disk/state.ts';
+import type { DecisionLog } from './decision-log.ts';
+import { decideResync, type ResyncVerdict } from './decide-resync.ts';
+
+export type PairPhase =
+  | 'down'
+  | 'handshake'
+  | 'resync-source'
+  | 'resync-target'
+  /** Equal copies are compared; both stay up to date and both are needed for every write. */
+  | 'compare-source'
+  | 'compare-target'
+  /** Source: everything is copied; the last flush, the record, the target's word. */
+  | 'finishing'
+  | 'in-sync';
+
+type PersistPatch = Partial<PersistentState>;
+
+/** What pairing needs of the module around it. */
+export interface PairingHost {
+  readonly mirror: {
+    readonly state: PersistentState;
+    readonly config: { readonly bootId: string };
+    readonly preferSelf: boolean;
+    readonly decisions: DecisionLog;
+    persist(patch: PersistPatch, then: () => void): void;
+    hello(round: number): Hello;
+  };
+  operationOpen(): boolean;
+  /** Begins an arbiter operation; the host persists its consequence and then calls `recordSaysBoth`. */
+  beginOperation(operation: PendingOperation): void;
+  operationId(): OperationId;
+  /** The node is about to be a target: whatever it served ends, its VM provably stops. */
+  standDown(because: string, then: () => void): void;
+  /** The node may serve now: over the channel with the peer, or alone. Starts or resumes the VM. */
+  serve(): void;
+  /** The pair's situation changed. */
+  changed(): void;
+  diskFailed(volume: string, during: string): void;
+}
+
+export interface PairingParts {
+  readonly clock: Clock;
+  readonly replicas: readonly Replica[];
+  readonly primary: PrimaryEngine;
+  readonly secondary: SecondaryEngine;
+  readonly checksum: BlockChecksum;
+}
+
+/** How much of a bitmap goes into one frame. */
+const bitsPerFrameBytes = 32 * 1024;
+const progressIntervalMs = 500;
+
+export class Pairing {
+  readonly #host: PairingHost;
+  readonly #mirror: PairingHost['mirror'];
+  readonly #parts: PairingParts;
+  phase: PairPhase = 'down';
+  /** Why the handshake does not go on, for people. */
+  waiting = '';
+  verdict: ResyncVerdict | undefined;
+  lastResync: ResyncProgress | undefined;
+  /** Boot of the peer with which this node, an uninterrupted primary, is or was last in sync. */
+  resumeWithBoot: string | undefined;
+  #channel: PeerChannel | undefined;
+  #round = 0;
+  #sentFacts: CopyFacts | undefined;
+  #theirs: Hello | undefined;
+  #proposed: { round: number; peerRound: number; verdict: ResyncVerdict } | undefined;
+  #accepting = false;
+  #resync: ResyncSource | undefined;
+  #startedMs = 0;
+  #targetProgress: { totalBytes: number; examinedBytes: number; sentBytes: number } | undefined;
+  /** The final part must not fall back to going alone: the swap to `both` is decided, or the target was told. */
+  #pointOfNoReturn = false;
+  /** The target stayed up to date during this resync: going alone needs the arbiter all the time. */
+  #comparing = false;
+
+  constructor(host: PairingHost, parts: PairingParts) {
+    this.#host = host;
+    this.#mirror = host.mirror;
+    this.#parts = parts;
+  }
+
+  get channel(): PeerChannel | undefined {
+    return this.#channel;
+  }
+  get peerHello(): Hello | undefined {
+    return this.#theirs;
+  }
+
+  // ---- connection ---------------------------------------------------------------------------------------------------
+
+  opened(channel: PeerChannel): void {
+    this.#channel = channel;
+    this.phase = 'handshake';
+    this.waiting = 'the peer is connected; waiting for it to say what it holds';
+    // What an earlier connection brought must be applied before this side says what it holds.
+    this.#parts.secondary.whenIdle(() => {
+      if (this.#channel === channel) this.sayHello();
+    });
+    this.#host.changed();
+  }
+
+  lost(): void {
+    const mayGoOnAlone = this.phase === 'finishing' && !this.#pointOfNoReturn && !this.#comparing;
+    this.#noteEnd();
+    this.#channel = undefined;
+    this.#theirs = undefined;
+    this.#sentFacts = undefined;
+    this.#proposed = undefined;
+    this.#accepting = false;
+    this.#resync?.stop();
+    this.#resync = undefined;
+    this.#targetProgress = undefined;
+    this.phase = 'down';
+    const { primary } = this.#parts;
+    primary.channelLost();
+    // The record still names this node, or the target is still durably inconsistent: alone is still allowed.
+    if (mayGoOnAlone) primary.allowSolo();
+    this.#pointOfNoReturn = false;
+    this.#host.changed();
+  }
+
+  /** Tells the peer what this side holds now; a new round of the handshake. */
+  sayHello(): void {
+    if (this.#channel === undefined || this.phase !== 'handshake' || this.#accepting) return;
+    this.#round += 1;
+    this.#proposed = undefined;
+    const hello = this.#mirror.hello(this.#round);
+    this.#sentFacts = hello.facts;
+    this.#channel.control(hello);
+    this.#consider();
+  }
+
+  // ---- messages -------------------------------------------------------------------------------------------------------
+
+  /** A string says why the connection must end. */
+  control(message: ControlMessage): string | undefined {
+    switch (message.type) {
+      case 'hello':
+        if (this.phase !== 'handshake' || this.#accepting) return 'a hello in the middle of something else';
+        this.#theirs = message;
+        this.#consider();
+        return undefined;
+      case 'propose':
+        this.#proposal(message.round, message.peerRound, message.rule);
+        return undefined;
+      case 'accept':
+        return this.#accepted(message.round, message.peerRound);
+      case 'in-sync':
+        return this.#toldInSync(message.path, message.generation);
+      case 'in-sync-persisted':
+        return this.#peerIsInSync(message.generation);
+      case 'progress':
+        this.#targetProgress = message;
+        return undefined;
+      default:
+        return `a ${message.type} message that is not expected here`;
+    }
+  }
+
+  dirtyBits(header: FrameHeader, bits: Uint8Array): string | undefined {
+    const replica = this.#parts.replicas[header.volume];
+    if (this.#proposed === undefined) return 'dirty bits that were not asked for';
+    if (replica === undefined || header.offsetBytes % (8 * blockSizeBytes) !== 0)
+      return 'dirty bits of no volume';
+    const firstByte = header.offsetBytes / (8 * blockSizeBytes);
+    return replica.bitmap.mergeBytes(firstByte, bits) ? undefined : 'dirty bits beyond the end of a volume';
+  }
+
+  // ---- handshake ------------------------------------------------------------------------------------------------------
+
+  #consider(): void {
+    const mine = this.#sentFacts;
+    const theirs = this.#theirs;
+    if (this.phase !== 'handshake' || mine === undefined || theirs === undefined) return;
+    this.#host.changed();
+    if (!theirs.started) {
+      this.waiting = 'the module is stopped on the peer';
+      return;
+    }
+    const verdict = decideResync(mine, theirs.facts, this.#mirror.preferSelf);
+    this.verdict = verdict;
+    this.waiting = verdict.because;
+    if (verdict.action === 'source') this.#propose(verdict, theirs);
+  }
+
+  #propose(verdict: ResyncVerdict, theirs: Hello): void {
+    const channel = this.#channel as PeerChannel;
+    const proposal = { round: this.#round, peerRound: theirs.round, verdict };
+    this.#proposed = proposal;
+    const send = (): void => {
+      if (this.#channel !== channel || this.#proposed !== proposal) return;
+      channel.control({
+        type: 'propose',
+        round: proposal.round,
+        peerRound: proposal.peerRound,
+        rule: verdict.rule,
+      });
+    };
+    if (verdict.scope === 'none') return send();
+    // The source's own copy must be on stable storage before the other one is given up.
+    this.#flushOwn(send);
+  }
+
+  #flushOwn(then: () => void): void {
+    forEachReplica(
+      this.#parts.replicas,
+      (replica, done) => replica.device.flush(completion(done)),
+      (ok) => (ok ? then() : this.#host.diskFailed('every volume', 'the flush before a resync')),
+    );
+  }
+
+  /** The peer is the source and asks this side to make its part durable. */
+  #proposal(round: number, peerRound: number, rule: string): void {
+    const channel = this.#channel;
+    const verdict = this.verdict;
+    const stale = peerRound !== this.#round || round !== this.#theirs?.round || this.phase !== 'handshake';
+    if (channel === undefined || stale || this.#accepting || this.#host.operationOpen()) return;
+    if (verdict?.action !== 'target' || verdict.rule !== rule) return;
+    this.#accepting = true;
+    const accept = (phase: PairPhase): void => {
+      if (this.#channel !== channel) return;
+      this.#accepting = false;
+      this.phase = phase;
+      this.#startedMs = this.#parts.clock.nowMs();
+      this.#mirror.decisions.add(
+        verdict.rule,
+        phase === 'in-sync' ? 'be secondary' : 'be resync target',
+        verdict.because,
+      );
+      // Echoed as proposed: numbers as the proposer counts them.
+      channel.control({ type: 'accept', round, peerRound });
+      this.#host.changed();
+    };
+    this.#host.standDown(`the peer is the source: ${verdict.because}`, () => {
+      this.#parts.secondary.whenIdle(() => {
+        if (this.#channel !== channel) return;
+        if (verdict.scope === 'none') return accept('in-sync');
+        forEachReplica(
+          this.#parts.replicas,
+          (replica, done) => replica.fold(done),
+          () => {
+            if (this.#channel !== channel) return;
+            const patch: PersistPatch = verdict.targetStaysUpToDate
+              ? { role: 'secondary' }
+              : { role: 'secondary', data: 'inconsistent' };
+            this.#mirror.persist(patch, () => {
+              if (this.#channel !== channel) return;
+              this.#sendDirtyBits(channel);
+              accept(verdict.targetStaysUpToDate ? 'compare-target' : 'resync-target');
+            });
+          },
+        );
+      });
+    });
+  }
+
+  #sendDirtyBits(channel: PeerChannel): void {
+    for (const { bitmap, index } of this.#parts.replicas) {
+      for (let at = 0; at < bitmap.byteLength; at += bitsPerFrameBytes) {
+        const next = bitmap.nextDirty(at * 8);
+        if (next === -1) break;
+        if (next >= (at + bitsPerFrameBytes) * 8) continue;
+        channel.notify(
+          FrameType.dirtyBits,
+          index,
+          at * 8 * blockSizeBytes,
+          0,
+          bitmap.exportBytes(at, bitsPerFrameBytes),
+        );
+      }
+    }
+  }
+
+  /** The peer has made its part durable. */
+  #accepted(round: number, peerRound: number): string | undefined {
+    const proposal = this.#proposed;
+    const channel = this.#channel;
+    const theirs = this.#theirs;
+    if (channel === undefined || theirs === undefined || proposal === undefined) return undefined;
+    if (proposal.round !== round || proposal.peerRound !== peerRound) return undefined;
+    this.#proposed = undefined;
+    const { verdict } = proposal;
+    const { primary, replicas } = this.#parts;
+    this.#mirror.decisions.add(
+      verdict.rule,
+      verdict.scope === 'none' ? 'resume' : `be source of a resync (${verdict.scope})`,
+      verdict.because,
+    );
+    if (verdict.scope === 'none') {
+      primary.resume(channel);
+      this.phase = 'in-sync';
+      this.#host.serve();
+      return undefined;
+    }
+    if (verdict.scope === 'full') for (const replica of replicas) replica.bitmap.setAll();
+    const patch: PersistPatch = {
+      role: 'primary',
+      bootId: this.#mirror.config.bootId,
+      peerData: verdict.targetStaysUpToDate ? 'unknown' : 'inconsistent',
+    };
+    this.#mirror.persist(patch, () => {
+      // Even if the connection is gone by now: the peer's copy is durably inconsistent, so this node may go on alone.
+      if (verdict.targetStaysUpToDate) {
+        if (this.#channel !== channel) return;
+        if (primary.gate === 'closed') primary.hold();
+        primary.resume(channel);
+        return this.#startResync(channel, verdict, 'compare-source');
+      }
+      const attach = (): void => {
+        if (this.#channel !== channel) return this.#host.serve();
+        primary.replicate(channel, true);
+        this.#startResync(channel, verdict, 'resync-source');
+      };
+      if (primary.soloAllowed) return attach();
+      if (primary.gate !== 'held') primary.hold();
+      primary.goAlone((ok) => {
+        if (ok) attach();
+      });
+    });
+    return undefined;
+  }
+
+  // ---- resync ---------------------------------------------------------------------------------------------------------
+
+  #startResync(
+    channel: PeerChannel,
+    verdict: ResyncVerdict,
+    phase: 'resync-source' | 'compare-source',
+  ): void {
+    const { replicas, checksum, clock } = this.#parts;
+    this.phase = phase;
+    this.#comparing = phase === 'compare-source';
+    this.#pointOfNoReturn = false;
+    this.#startedMs = clock.nowMs();
+    const resync = new ResyncSource(replicas, channel, checksum, verdict.scope === 'bits', {
+      copied: () => {
+        if (this.#resync === resync) this.#finish(channel);
+      },
+      diskFailed: (volume, during) => this.#host.diskFailed(volume, during),
+    });
+    this.#resync = resync;
+    this.#host.serve();
+    resync.start();
+    this.#reportProgress(resync, channel);
+  }
+
+  #reportProgress(resync: ResyncSource, channel: PeerChannel): void {
+    if (this.#resync !== resync || this.#channel !== channel) return;
+    const { totalBytes, examinedBytes, sentBytes } = resync;
+    channel.control({ type: 'progress', totalBytes, examinedBytes, sentBytes });
+    this.#parts.clock.after(progressIntervalMs, () => this.#reportProgress(resync, channel));
+  }
+
+  /** Everything is copied. From here every write waits for both. */
+  #finish(channel: PeerChannel): void {
+    const { primary, replicas } = this.#parts;
+    this.phase = 'finishing';
+    primary.requireBoth();
+    primary.flushAll(() => {
+      if (this.#channel !== channel) return;
+      // Both copies hold everything durably: now the bits may go from the disk as well.
+      forEachReplica(
+        replicas,
+        (replica, done) => replica.writeBitmap(done),
+        (ok) => {
+          if (!ok || this.#channel !== channel) return;
+          const { state } = this.#mirror;
+          if (state.holder === 'both') {
+            // The record never left `both`: it is enough to forget that the target was inconsistent, before it is told otherwise.
+            this.#pointOfNoReturn = true;
+            return this.#mirror.persist({ peerData: 'unknown' }, () => this.#tellInSync(channel));
+          }
+          this.#pointOfNoReturn = true;
+          const operationId = this.#host.operationId();
+          const { generation, holder } = state;
+          assertInvariant(holder !== undefined, 'a source has a lineage');
+          this.#host.beginOperation({
+            expected: { generation, holder, operationId: state.path.at(-1) as OperationId },
+            next: { generation: generation + 1, holder: 'both', operationId },
+          });
+        },
+      );
+    });
+  }
+
+  /** The arbiter's record says `both` now, and this node has persisted it. */
+  recordSaysBoth(): void {
+    const channel = this.#channel;
+    if (this.phase === 'finishing' && channel !== undefined) this.#tellInSync(channel);
+  }
+
+  #tellInSync(channel: PeerChannel): void {
+    if (this.#channel !== channel) return;
+    const { path, generation } = this.#mirror.state;
+    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });
+  }
+
+  /** Target: the copies are equal; persist it, then say so. */
+  #toldInSync(path: readonly OperationId[], generation: number): string | undefined {
+    const channel = this.#channel;
+    if (this.phase !== 'resync-target' && this.phase !== 'compare-target')
+      return 'in-sync outside of a resync';
+    const patch: PersistPatch = {
+      data: 'up-to-date',
+      role: 'secondary',
+      path: path.slice(-pathEntriesMax),
+      generation,
+      holder: 'both',
+      base: path.at(-1),
+      peerData: 'unknown',
+      bootId: this.#mirror.config.bootId,
+    };
+    this.#mirror.persist(patch, () => {
+      for (const replica of this.#parts.replicas) replica.bitmap.clearAll();
+      forEachReplica(
+        this.#parts.replicas,
+        (replica, done) => replica.writeBitmap(done),
+        () => {
+          if (this.#channel !== channel || channel === undefined) return;
+          channel.control({ type: 'in-sync-persisted', generation });
+          this.#noteEnd();
+          this.phase = 'in-sync';
+          this.#mirror.decisions.add('in-sync', 'be secondary', 'both copies are equal and flushed');
+          this.#host.changed();
+        },
+      );
+    });
+    return undefined;
+  }
+
+  #peerIsInSync(generation: number): string | undefined {
+    const { state } = this.#mirror;
+    if (this.phase !== 'finishing' || generation !== state.generation)
+      return 'in-sync-persisted for something else';
+    this.resumeWithBoot = this.#theirs?.facts.bootId;
+    this.#noteEnd();
+    this.#resync = undefined;
+    this.#pointOfNoReturn = false;
+    this.phase = 'in-sync';
+    this.#mirror.persist({ base: state.path.at(-1), bootId: this.#mirror.config.bootId }, () => {});
+    this.#mirror.decisions.add('in-sync', 'be primary of a pair', 'both copies are equal and flushed');
+    this.#host.changed();
+    return undefined;
+  }
+
+  // ---- for display ------------------------------------------------------------------------------------------------------
+
+  get progress(): ResyncProgress | undefined {
+    const verdict = this.verdict;
+    const source = this.#resync;
+    const isTarget = this.phase === 'resync-target' || this.phase === 'compare-target';
+    if (verdict === undefined || (source === undefined && !isTarget)) return undefined;
+    const { totalBytes, examinedBytes, sentBytes } = source ??
+      this.#targetProgress ?? { totalBytes: 0, examinedBytes: 0, sentBytes: 0 };
+    const elapsedMs = this.#parts.clock.nowMs() - this.#startedMs;
+    const leftBytes = Math.max(0, totalBytes - examinedBytes);
+    return {
+      direction: isTarget ? 'target' : 'source',
+      rule: verdict.rule,
+      because: verdict.because,
+      totalBytes,
+      examinedBytes,
+      sentBytes,
+      startedMs: this.#startedMs,
+      etaMs: examinedBytes > 0 ? Math.round((elapsedMs * leftBytes) / examinedBytes) : undefined,
+    };
+  }
+
+  #noteEnd(): void {
+    this.lastResync = this.progress ?? this.lastResync;
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * One volume as the engine keeps it on this node: the disk file, the order of overlapping mutations, and the three sets
+ * that together cover every possible difference from the peer's copy (activity log, dirty bitmap, unstable set).
+ */
+import type { BlockDevice, Completion } from '../base/block-device.ts';
+import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
+import { blockSizeBytes, extentSizeBytes } from '../disk/state.ts';
+import type { FlushCycle } from './mutation.ts';
+import { ActivityLog } from './activity-log.ts';
+import { RangeLocks } from './range-locks.ts';
+
+/** Durable bookkeeping as the engine needs it; `ok` false: nothing more can be made durable on this node. */
+export interface MetadataPort {
+  writeActivityLog(volume: number, hot: readonly number[], done: (ok: boolean) => void): void;
+  /** Writes the pages of the bitmap that changed since the last call. */
+  writeBitmap(volume: number, bitmap: DirtyBitmap, done: (ok: boolean) => void): void;
+}
+
+export interface ReplicaVolume {
+  readonly name: string;
+  readonly device: BlockDevice;
+  /** As recovered from disk. */
+  readonly bitmap: DirtyBitmap;
+  readonly hotExtents: readonly number[];
+}
+
+export class Replica {
+  readonly index: number;
+  readonly name: string;
+  readonly device: BlockDevice;
+  /** Blocks that may differ from the peer's copy since generation `base`. */
+  readonly bitmap: DirtyBitmap;
+  /** Blocks written on both nodes and not yet flushed there: lost if the peer loses power. */
+  unstable = new Set<number>();
+  /** The part of the unstable set that the flush under way will settle. */
+  unstableFlushing = new Set<number>();
+  readonly locks = new RangeLocks();
+  readonly log: ActivityLog;
+  /** The flush under way, and the guests that share the next one. */
+  flushRunning: FlushCycle | undefined = undefined;
+  readonly flushWaiters: Completion[] = [];
+  bitmapWriting = false;
+  readonly #metadata: MetadataPort;
+
+  constructor(
+    index: number,
+    volume: ReplicaVolume,
+    metadata: MetadataPort,
+    wantSettled: (replica: Replica) => void,
+  ) {
+    this.index = index;
+    this.name = volume.name;
+    this.device = volume.device;
+    this.bitmap = volume.bitmap;
+    this.#metadata = metadata;
+    for (const extent of volume.hotExtents) this.#markExtent(extent);
+    this.log = new ActivityLog({
+      write: (hot, done) => metadata.writeActivityLog(index, hot, done),
+      wantSettled: () => wantSettled(this),
+    });
+  }
+
+  /** The range was written on both nodes. */
+  markUnstable(offsetBytes: number, lengthBytes: number): void {
+    const last = blockOf(offsetBytes + lengthBytes - 1);
+    for (let block = blockOf(offsetBytes); block <= last; block += 1) this.unstable.add(block);
+  }
+
+  /** What the peer might lack if it lost its page cache becomes dirty. */
+  markUnstableDirty(): void {
+    for (const block of this.unstable) this.bitmap.setBlock(block);
+    for (const block of this.unstableFlushing) this.bitmap.setBlock(block);
+    this.unstable.clear();
+    this.unstableFlushing.clear();
+  }
+
+  /**
+   * Moves the activity log into the dirty bitmap: first the bits become durable, then the log empties. Nothing may be in
+   * flight. Before a volume is served after a crash, and before its node becomes the target of a resync.
+   */
+  fold(done: (ok: boolean) => void): void {
+    for (const extent of this.log.hotExtents()) this.#markExtent(extent);
+    this.writeBitmap((ok) => {
+      if (!ok) return done(false);
+      this.emptyLog(done);
+    });
+  }
+
+  /** The log becomes empty on disk: when both copies are flushed, or its extents are in the durable bitmap. */
+  emptyLog(done: (ok: boolean) => void): void {
+    this.log.forgetAll();
+    this.#metadata.writeActivityLog(this.index, [], done);
+  }
+
+  writeBitmap(done: (ok: boolean) => void): void {
+    this.#metadata.writeBitmap(this.index, this.bitmap, done);
+  }
+
+  #markExtent(extent: number): void {
+    const startBytes = extent * extentSizeBytes;
+    const endBytes = Math.min(startBytes + extentSizeBytes, this.device.sizeBytes);
+    if (startBytes < endBytes) this.bitmap.setRange(startBytes, endBytes - startBytes);
+  }
+}
+
+/** Runs `step` for every replica, side by side; `done(false)` when one of them failed. */
+export function forEachReplica(
+  replicas: readonly Replica[],
+  step: (replica: Replica, done: (ok: boolean) => void) => void,
+  done: (ok: boolean) => void,
+): void {
+  let left = replicas.length;
+  let allOk = true;
+  for (const replica of replicas) {
+    step(replica, (ok) => {
+      allOk &&= ok;
+      left -= 1;
+      if (left === 0) done(allOk);
+    });
+  }
+}
+
+/** A completion from a callback, for calls that are not per request. */
+export function completion(done: (ok: boolean) => void): Completion {
+  return { done: (error) => done(error === undefined) };
+}
+
+export const blockOf = (offsetBytes: number): number => Math.floor(offsetBytes / blockSizeBytes);

@@ -1,0 +1,108 @@
+/**
+ * Control messages of the link: everything that is not guest data, as JSON in `control` frames. Foreign text is parsed
+ * strictly; an unknown message or a wrong shape closes the connection.
+ *
+ * A handshake is a round: both sides say `hello`; the side that the resync table names as source proposes, the other makes
+ * its part durable and accepts. Whenever something that the table reads changes before that, a new `hello` starts a new round,
+ * and a proposal that names older rounds is ignored.
+ */
+import { z } from 'zod';
+import { hexIdPattern, nodeNamePattern } from '../base/identity.ts';
+
+const id = z.string().regex(hexIdPattern);
+const node = z.string().regex(nodeNamePattern);
+const dataFlag = z.enum(['fresh', 'up-to-date', 'outdated', 'inconsistent']);
+
+/** What one side says of itself; the input of the resync table. */
+const copyFacts = z.strictObject({
+  data: dataFlag,
+  path: z.array(id).max(64),
+  generation: z.number().int().min(0),
+  holder: z.union([z.literal('both'), node]).optional(),
+  base: id.optional(),
+  /** An arbiter operation of this side is not answered yet. */
+  claimOpen: z.boolean(),
+  /** The VM (or whoever uses the volumes) still runs on this side. */
+  guestRuns: z.boolean(),
+  /** This host lost its page cache since the copy was last in sync or alone. */
+  rebooted: z.boolean(),
+  lastRole: z.enum(['primary', 'secondary']),
+  /** Boot of the peer with which this process, as an uninterrupted primary, was last in sync: only then can it resume. */
+  resumeWithBoot: id.optional(),
+  bootId: id,
+});
+export type CopyFacts = z.infer<typeof copyFacts>;
+
+const hello = z.strictObject({
+  type: z.literal('hello'),
+  protocols: z.array(z.number().int()).max(16),
+  clusterId: id,
+  moduleId: id,
+  self: node,
+  volumes: z.array(z.strictObject({ name: z.string(), sizeBytes: z.number().int() })).max(16),
+  instance: id,
+  round: z.number().int(),
+  /** The operator wants this module to run. */
+  started: z.boolean(),
+  facts: copyFacts,
+});
+export type Hello = z.infer<typeof hello>;
+
+const rounds = { round: z.number().int(), peerRound: z.number().int() };
+
+const message = z.discriminatedUnion('type', [
+  hello,
+  /** Source to target: this is what my table says; make your part durable. */
+  z.strictObject({ type: z.literal('propose'), ...rounds, rule: z.string() }),
+  /** Target to source: done; dirty bits of the target went ahead as frames. */
+  z.strictObject({ type: z.literal('accept'), ...rounds }),
+  /** Source to target: both copies are equal and flushed, this is the lineage now. */
+  z.strictObject({
+    type: z.literal('in-sync'),
+    path: z.array(id).max(64),
+    generation: z.number().int().min(1),
+    holder: z.literal('both'),
+  }),
+  z.strictObject({ type: z.literal('in-sync-persisted'), generation: z.number().int() }),
+  /** Primary to secondary: I serve nothing any more, both are flushed; you are primary. */
+  z.strictObject({ type: z.literal('handover') }),
+  z.strictObject({ type: z.literal('handover-accepted') }),
+  /** May I leave? / You may. / I persisted that my copy is outdated. */
+  z.strictObject({ type: z.literal('leave-request') }),
+  z.strictObject({ type: z.literal('leave-granted') }),
+  z.strictObject({ type: z.literal('leave-refused'), because: z.string() }),
+  z.strictObject({ type: z.literal('outdated'), because: z.string() }),
+  /** Target to source, for display only: progress is the source's to know. */
+  z.strictObject({
+    type: z.literal('progress'),
+    totalBytes: z.number(),
+    examinedBytes: z.number(),
+    sentBytes: z.number(),
+  }),
+  /** Why the sender closes the connection for good; shown to the operator on both sides. */
+  z.strictObject({ type: z.literal('refuse'), because: z.string() }),
+]);
+export type ControlMessage = z.infer<typeof message>;
+
+/** A control message is small; a bigger one is not ours. */
+export const controlBytesMax = 64 * 1024;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+export function encodeControl(control: ControlMessage): Uint8Array {
+  return encoder.encode(JSON.stringify(control));
+}
+
+/** Parses foreign bytes; a string is the sentence that says what is wrong with them. */
+export function parseControl(bytes: Uint8Array): ControlMessage | string {
+  if (bytes.length > controlBytesMax) return `a control message of ${bytes.length} bytes`;
+  try {
+    const parsed = message.safeParse(JSON.parse(decoder.decode(bytes)));
+    if (parsed.success) return parsed.data;
+    const issue = parsed.error.issues[0];
+    return `a control message with a wrong shape at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`;
+  } catch {
+    return 'a control message that is not JSON';
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * Who a certificate speaks for. Exactly one subject alternative name carries it:
+ *
+ *   vmpair://CLUSTER/authority/CLUSTER   the certificate authority of a cluster
+ *   vmpair://CLUSTER/node/NAME           a node
+ *   vmpair://CLUSTER/witness/NAME        a witness
+ *
+ * Invariant: the cluster of a certificate counts only when the authority that signed it carries the same
+ * cluster; the subject CN is for people and decides nothing.
+ */
+import type { X509Certificate } from 'node:crypto';
+import { nodeNamePattern } from '../base/identity.ts';
+
+export type CertificateRole = 'authority' | 'node' | 'witness';
+
+export interface Party {
+  readonly clusterId: string;
+  readonly role: CertificateRole;
+  readonly name: string;
+}
+
+/**
+ * Cluster ids as they may stand in certificates: 1..63 lower-case letters, digits and `-`, not starting with
+ * `-`.
+ */
+export const clusterIdPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** Words that a holder field uses for something else than a node. */
+const reservedNames: readonly string[] = ['both', 'none'];
+
+/** Whether certificates may be issued for this node or witness name. */
+export function isUsableName(name: string): boolean {
+  return nodeNamePattern.test(name) && !reservedNames.includes(name);
+}
+
+export function partyUri(party: Party): string {
+  return `vmpair://${party.clusterId}/${party.role}/${party.name}`;
+}
+
+const alternativeNamePattern = /^URI:vmpair:\/\/([a-z0-9-]+)\/(authority|node|witness)\/([A-Za-z0-9_-]+)$/;
+
+/** The party that a certificate names; `undefined` when it names none, or more than one. */
+export function partyOf(certificate: X509Certificate): Party | undefined {
+  const match = alternativeNamePattern.exec(certificate.subjectAltName ?? '');
+  const [, clusterId, role, name] = match ?? [];
+  if (clusterId === undefined || role === undefined || name === undefined) return undefined;
+  if (role === 'authority') return { clusterId, role, name };
+  return isUsableName(name) ? { clusterId, role: role === 'node' ? 'node' : 'witness', name } : undefined;
+}
+
+/** For messages: `node beta of cluster 1f2e`. */
+export function describeParty(party: Party | undefined): string {
+  return party === undefined
+    ? 'no party of a cluster'
+    : `${party.role} ${party.name} of cluster ${party.clusterId}`;
+}

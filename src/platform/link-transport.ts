@@ -1,0 +1,257 @@
+/**
+ * The link between the two nodes over TLS 1.3: listens or dials, proves who the other is, and keeps one
+ * connection.
+ *
+ * The node whose name sorts first dials, the other listens. After the handshake the listening side, once it
+ * has accepted the certificate of the dialler, sends `greeting`; the dialler counts the connection as open
+ * only then, so that one that is about to be rejected is never reported open. A newer connection replaces the
+ * older one: `closed` of the old comes before `opened` of the new. It has no heartbeats and no timers of open
+ * connections: silence is judged above.
+ *
+ * Fault injection: while `cutMarkerFile` exists the transport is a cut cable. Open connections stay open and
+ * silent, what is sent is held and leaves after the file is gone, dials are not made and dialled ones are
+ * ignored. Bytes that the operating system already has still arrive; when the process ends, so do its
+ * connections: the lab cuts both ends.
+ */
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { WorldError } from '../base/errors.ts';
+import type { NodeName } from '../base/identity.ts';
+import type { LinkHandler, LinkTransport } from '../link/transport.ts';
+import { type CutWatch, watchCutMarker } from './cut-marker.ts';
+import { StreamConnection } from './link-connection.ts';
+import type { TlsIdentity } from './tls.ts';
+import { type Dial, dialParty, type Listener, listenForParties, type SocketAddress } from './tls-sockets.ts';
+
+/** From the end of one dial or connection to the next dial. */
+const redialDelayMs = 250;
+/** For connect, TLS handshake and greeting together; the listening side allows the same for its handshake. */
+const openDeadlineMs = 1500;
+/** Connections in handshake, superseded and open together. */
+const connectionsMax = 32;
+/** What the listening side sends first; the dialler accepts nothing else. */
+export const greeting: Uint8Array = new TextEncoder().encode('vmpair-link/1\n');
+
+export interface LinkTransportOptions {
+  readonly self: NodeName;
+  readonly peer: NodeName;
+  /** Where this node listens, when it is the one that listens. */
+  readonly listen: SocketAddress;
+  /** Where the peer listens, when this node is the one that dials. */
+  readonly peerAddress: SocketAddress;
+  readonly identity: TlsIdentity;
+  /** Fault injection, see above. */
+  readonly cutMarkerFile?: string | undefined;
+}
+
+export interface OpenedLinkTransport extends LinkTransport {
+  /** Where it listens; `undefined` on the side that dials. */
+  readonly address: SocketAddress | undefined;
+  /** Like `stop`, and answers when the address is free again. */
+  close(): Promise<void>;
+}
+
+/** The one of two nodes that dials. */
+export function dials(self: NodeName, peer: NodeName): boolean {
+  return self < peer;
+}
+
+/**
+ * Takes the listening address, if this node listens; connections are made and accepted from `start` on.
+ * Throws `WorldError` port-in-use or listen-failed.
+ */
+export async function openLinkTransport(options: LinkTransportOptions): Promise<OpenedLinkTransport> {
+  const transport = new TlsLinkTransport(options);
+  if (!dials(options.self, options.peer)) await transport.listen();
+  return transport;
+}
+
+class TlsLinkTransport implements OpenedLinkTransport {
+  readonly #options: LinkTransportOptions;
+  readonly #cut: CutWatch;
+  #listener: Listener | undefined;
+  #handler: LinkHandler | undefined;
+  #connection: StreamConnection | undefined;
+  /** Connections that a cut keeps from being closed on the wire. */
+  readonly #lingering = new Set<StreamConnection>();
+  #dial: Dial | undefined;
+  #redial: NodeJS.Timeout | undefined;
+  #lastFailure: string | undefined;
+  #stopped = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: LinkTransportOptions) {
+    this.#options = options;
+    this.#cut = watchCutMarker(options.cutMarkerFile, () => this.#cutChanged());
+  }
+
+  get address(): SocketAddress | undefined {
+    return this.#listener?.address;
+  }
+
+  async listen(): Promise<void> {
+    const { identity, peer } = this.#options;
+    try {
+      this.#listener = await listenForParties({
+        address: this.#options.listen,
+        identity,
+        expected: { clusterId: identity.self.clusterId, role: 'node', name: peer },
+        handshakeDeadlineMs: openDeadlineMs,
+        connectionsMax,
+        heeds: () => this.#handler !== undefined && !this.#cut.isCut(),
+        connected: (socket) => this.#accepted(socket),
+        rejected: (error) => this.#failed(error),
+      });
+    } catch (error) {
+      this.#cut.stop();
+      throw error;
+    }
+  }
+
+  start(handler: LinkHandler): void {
+    if (this.#handler !== undefined || this.#stopped) return;
+    this.#handler = handler;
+    if (dials(this.#options.self, this.#options.peer)) this.#dialNow();
+  }
+
+  stop(): void {
+    void this.close();
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#shutDown();
+    return this.#closing;
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#stopped = true;
+    this.#cut.stop();
+    clearTimeout(this.#redial);
+    this.#dial?.abandon();
+    const connection = this.#connection;
+    connection?.destroy('the transport was stopped');
+    connection?.setCut(false);
+    for (const lingering of this.#lingering) lingering.setCut(false);
+    await this.#listener?.close();
+  }
+
+  #dialNow(): void {
+    if (this.#stopped) return;
+    if (this.#cut.isCut()) return this.#dialLater();
+    const { identity, peer, peerAddress } = this.#options;
+    const expected = { clusterId: identity.self.clusterId, role: 'node', name: peer } as const;
+    const startedMs = performance.now();
+    this.#dial = dialParty(
+      { address: peerAddress, identity, expected, deadlineMs: openDeadlineMs },
+      (result) => {
+        if (result instanceof WorldError) return this.#dialFailed(result);
+        const leftMs = openDeadlineMs - (performance.now() - startedMs);
+        this.#dial = awaitGreeting(result, leftMs, (error) => {
+          if (error !== undefined) return this.#dialFailed(error);
+          this.#dial = undefined;
+          this.#opened(result);
+        });
+      },
+    );
+  }
+
+  #dialFailed(error: WorldError): void {
+    this.#dial = undefined;
+    this.#failed(error);
+    this.#dialLater();
+  }
+
+  #dialLater(): void {
+    if (this.#stopped || !dials(this.#options.self, this.#options.peer)) return;
+    clearTimeout(this.#redial);
+    this.#redial = setTimeout(() => this.#dialNow(), redialDelayMs);
+  }
+
+  #accepted(socket: TLSSocket): void {
+    if (this.#stopped || this.#cut.isCut()) {
+      socket.on('error', () => undefined);
+      return void socket.destroy();
+    }
+    socket.write(greeting);
+    this.#opened(socket);
+  }
+
+  /** The stream is authenticated and greeted; what it runs over is of no concern from here on. */
+  #opened(stream: Duplex): void {
+    if (this.#handler === undefined) return void stream.destroy();
+    this.#lastFailure = undefined;
+    this.#connection?.close('a newer connection of the peer replaced this one');
+    const connection = new StreamConnection(this.#options.peer, stream, this.#handler, (gone) => {
+      if (this.#cut.isCut()) this.#lingering.add(gone);
+      if (this.#connection !== gone) return;
+      this.#connection = undefined;
+      this.#dialLater();
+    });
+    this.#connection = connection;
+    this.#handler.opened(connection);
+  }
+
+  /** Tells the handler once per reason and not once per attempt. */
+  #failed(error: WorldError): void {
+    if (this.#stopped || this.#cut.isCut() || error.message === this.#lastFailure) return;
+    this.#lastFailure = error.message;
+    this.#handler?.failed(error.message);
+  }
+
+  #cutChanged(): void {
+    const cut = this.#cut.isCut();
+    if (cut && this.#dial !== undefined) {
+      this.#dial.abandon();
+      this.#dial = undefined;
+      this.#dialLater();
+    }
+    this.#connection?.setCut(cut);
+    if (cut) return;
+    for (const connection of this.#lingering) connection.setCut(false);
+    this.#lingering.clear();
+  }
+}
+
+/** Waits for exactly `greeting`; bytes behind it stay in the stream. Calls `done` once, unless abandoned. */
+function awaitGreeting(
+  socket: TLSSocket,
+  deadlineMs: number,
+  done: (error: WorldError | undefined) => void,
+): Dial {
+  let failure = 'a closed connection';
+  const failed = (error: Error): void => {
+    failure = error.message;
+  };
+  const unlisten = (): void => {
+    clearTimeout(deadline);
+    socket.removeListener('readable', readable);
+    socket.removeListener('close', closed);
+  };
+  const problem = (found: string, next: string): void => {
+    unlisten();
+    socket.destroy();
+    done(new WorldError('peer-unreachable', { wanted: 'the greeting of the peer', found, next }));
+  };
+  const readable = (): void => {
+    const bytes: unknown = socket.read(greeting.length);
+    if (!(bytes instanceof Uint8Array)) return;
+    if (bytes.length !== greeting.length || bytes.some((byte, index) => byte !== greeting[index])) {
+      return problem('other bytes', 'run the same version of vmpair on both nodes');
+    }
+    unlisten();
+    done(undefined);
+    socket.removeListener('error', failed);
+  };
+  const closed = (): void =>
+    problem(failure, 'see the log of the peer: it rejected our certificate, or it is stopping');
+  const deadline = setTimeout(() => problem('silence', 'see the log of the peer'), Math.max(1, deadlineMs));
+  socket.on('error', failed);
+  socket.once('close', closed);
+  socket.on('readable', readable);
+  return {
+    abandon: () => {
+      unlisten();
+      socket.destroy();
+    },
+  };
+}

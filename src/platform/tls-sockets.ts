@@ -1,0 +1,173 @@
+/**
+ * Authenticated connections: listens for them and dials them. The link and the witness stand on this.
+ *
+ * Invariants: a socket is handed out only after mutual TLS and `authenticate` accepted the other side; every
+ * handshake has a deadline; unauthenticated connections are bounded in number. It speaks no protocol of its
+ * own and never dials twice.
+ */
+import net from 'node:net';
+import tls from 'node:tls';
+import { WorldError } from '../base/errors.ts';
+import type { Party } from './certificate-identity.ts';
+import {
+  authenticate,
+  describeConnectionError,
+  dialOptions,
+  type ExpectedParty,
+  listenerOptions,
+  type TlsIdentity,
+} from './tls.ts';
+
+export interface SocketAddress {
+  readonly host: string;
+  /** 0 on the listening side: any free port. */
+  readonly port: number;
+}
+
+export interface ListenOptions {
+  readonly address: SocketAddress;
+  readonly identity: TlsIdentity;
+  readonly expected: ExpectedParty;
+  readonly handshakeDeadlineMs: number;
+  /** Connections in handshake and open together; more are closed at once. */
+  readonly connectionsMax: number;
+  /**
+   * Answers false for a connection that is to be ignored: no byte is read from it; it is closed when its
+   * dialler has given up.
+   */
+  readonly heeds?: () => boolean;
+  connected(socket: tls.TLSSocket, party: Party): void;
+  rejected(error: WorldError): void;
+}
+
+export interface Listener {
+  readonly address: SocketAddress;
+  /** Stops listening and closes every connection that it accepted; answers when the address is free. */
+  close(): Promise<void>;
+}
+
+/** Silence after which the operating system asks whether the other host is still there. */
+const keepAliveDelayMs = 1000;
+/** An ignored connection is kept for this many handshake deadlines: longer than its dialler waits. */
+const ignoredHandshakes = 2;
+
+function listenError(error: NodeJS.ErrnoException, { host, port }: SocketAddress): WorldError {
+  const wanted = `to listen on ${host}:${port}`;
+  if (error.code === 'EADDRINUSE') {
+    const next = 'end the other process (ss -ltnp names it), or configure another port';
+    return new WorldError(
+      'port-in-use',
+      { wanted, found: 'another process that listens there', next },
+      error,
+    );
+  }
+  const next = 'configure an address of this host and a port that this user may use';
+  return new WorldError('listen-failed', { wanted, found: error.code ?? error.message, next }, error);
+}
+
+/** Keeps a connection silent, and closes it after `durationMs`. */
+function ignore(socket: net.Socket, durationMs: number): void {
+  const timer = setTimeout(() => socket.destroy(), durationMs);
+  socket.on('error', () => undefined);
+  socket.on('close', () => clearTimeout(timer));
+}
+
+/**
+ * Listens for parties of our cluster. Throws `WorldError` port-in-use or listen-failed. What is wrong with
+ * single connections is told to `rejected`.
+ */
+export async function listenForParties(options: ListenOptions): Promise<Listener> {
+  const sockets = new Set<net.Socket>();
+  const handshakes = tls.createServer({
+    ...listenerOptions(options.identity),
+    handshakeTimeout: options.handshakeDeadlineMs,
+  });
+  handshakes.on('tlsClientError', (error, socket) => {
+    options.rejected(
+      describeConnectionError(
+        error,
+        `the party that dialled us from ${socket.remoteAddress ?? 'an unknown address'}`,
+      ),
+    );
+    socket.destroy();
+  });
+  handshakes.on('secureConnection', (socket) => {
+    const party = authenticate(socket, options.identity, options.expected);
+    if (!(party instanceof WorldError)) return options.connected(socket, party);
+    socket.on('error', () => undefined);
+    socket.destroy();
+    options.rejected(party);
+  });
+  const server = net.createServer({
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveDelayMs,
+  });
+  server.on('connection', (socket) => {
+    if (sockets.size >= options.connectionsMax) return void socket.destroy();
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    if (options.heeds?.() === false) return ignore(socket, ignoredHandshakes * options.handshakeDeadlineMs);
+    handshakes.emit('connection', socket);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(listenError(error, options.address)));
+    server.listen({ ...options.address, exclusive: true }, resolve);
+  });
+  const bound = server.address();
+  const port = typeof bound === 'object' && bound !== null ? bound.port : options.address.port;
+  return {
+    address: { host: options.address.host, port },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      }),
+  };
+}
+
+export interface DialOptions {
+  readonly address: SocketAddress;
+  readonly identity: TlsIdentity;
+  readonly expected: ExpectedParty;
+  /** For connect and handshake together. */
+  readonly deadlineMs: number;
+}
+
+export interface Dial {
+  /** Gives up without an answer. No effect once `done` was called. */
+  abandon(): void;
+}
+
+/**
+ * Dials a party of our cluster; calls `done` exactly once, unless abandoned, and not from inside this call.
+ */
+export function dialParty(options: DialOptions, done: (result: tls.TLSSocket | WorldError) => void): Dial {
+  const { host, port } = options.address;
+  const what = `${options.expected.role ?? 'party'} ${options.expected.name ?? ''} at ${host}:${port}`;
+  const socket = tls.connect({ ...dialOptions(options.identity, options.expected), host, port });
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, keepAliveDelayMs);
+  const settle = (result: tls.TLSSocket | WorldError | undefined): void => {
+    clearTimeout(deadline);
+    socket.removeListener('error', failed);
+    socket.removeListener('secureConnect', succeeded);
+    if (!(result instanceof tls.TLSSocket)) {
+      socket.on('error', () => undefined);
+      socket.destroy();
+    }
+    if (result !== undefined) done(result);
+  };
+  const failed = (error: Error): void => settle(describeConnectionError(error, what));
+  const succeeded = (): void => {
+    const party = authenticate(socket, options.identity, options.expected);
+    settle(party instanceof WorldError ? party : socket);
+  };
+  const deadline = setTimeout(
+    () => failed(new Error(`no connection within ${options.deadlineMs} ms`)),
+    options.deadlineMs,
+  );
+  socket.once('error', failed);
+  socket.once('secureConnect', succeeded);
+  return { abandon: () => settle(undefined) };
+}
