@@ -634,8 +634,9 @@ export class Mirror {
       this.#ports.exports.serve(false, 'this node is handing over or stopping');
       this.primary.quiesce(() => {
         this.primary.flushAll(() => {
-          const { phase } = this.pairing;
-          const step = phase === 'in-sync' ? 'emptyLog' : 'fold';
+          // Dirty blocks in sync: writes that this node's disk had no room for. Then the log may not just be dropped.
+          const clean = this.replicas.every((replica) => replica.bitmap.count === 0);
+          const step = this.pairing.phase === 'in-sync' && clean ? 'emptyLog' : 'fold';
           forEachReplica(
             this.replicas,
             (replica, done) => replica[step](done),
