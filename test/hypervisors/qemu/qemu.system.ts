@@ -1,8 +1,6 @@
 /** The adapter `qemu` with a real QEMU under TCG and the lab guest. Needs QEMU, nbdkit and what the guest is made of. */
 import { expect } from 'chai';
 import { execFileSync } from 'node:child_process';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { chooseAccelerator, probeAccelerator } from '../../../hypervisors/qemu/accelerator.ts';
 import { qemuVmSchema } from '../../../hypervisors/qemu/config.ts';
 import { pauseThroughMonitor } from '../../../hypervisors/qemu/pause-through-monitor.ts';
@@ -13,10 +11,10 @@ import { buildGuest, guestAppend, guestMemory } from '../../../src/lab/guest/bui
 import { hypervisorConformance } from '../../conformance/hypervisor.ts';
 import { until } from '../../until.ts';
 import { processFixture } from '../process-fixture.ts';
+import { guestCache } from '../../lab/guest/guest-cache.ts';
 import { benchVolume, VmBench } from '../vm-bench.ts';
 
 const wait = { timeoutMs: 30_000 };
-const guestCache = join(tmpdir(), 'vmpair-test-guest');
 
 async function makeBench(): Promise<VmBench> {
   const { diskTemplate } = await buildGuest({ directory: guestCache });

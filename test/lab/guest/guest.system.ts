@@ -5,8 +5,6 @@
 import { expect } from 'chai';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { qemuVmSchema } from '../../../hypervisors/qemu/config.ts';
 import { createQemuHypervisor } from '../../../hypervisors/qemu/qemu-hypervisor.ts';
 import type { Hypervisor } from '../../../hypervisors/port.ts';
@@ -14,11 +12,11 @@ import { silentLog } from '../../../src/base/log.ts';
 import { buildGuest, type Guest, guestAppend, guestMemory } from '../../../src/lab/guest/build-guest.ts';
 import { createGuestDisk, qcow2VolumeBytes } from '../../../src/lab/guest/guest-disk-image.ts';
 import { recordBytes } from '../../../src/lab/guest/init-script.ts';
+import { guestCache } from './guest-cache.ts';
 import { benchVolume, VmBench } from '../../hypervisors/vm-bench.ts';
 import { until } from '../../until.ts';
 
 const wait = { timeoutMs: 30_000 };
-const guestCache = join(tmpdir(), 'vmpair-test-guest');
 const diskBytes = 64 * 1024 ** 2;
 /** Figures that the guest is made for, with room for a busy machine. */
 const firstRecordMsMax = 6000;
