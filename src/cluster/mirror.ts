@@ -118,6 +118,8 @@ export class Mirror {
   #paused = false;
   #wish: VmWish = 'as-is';
   #readingRecord = false;
+  /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
+  #becomingAlone = false;
   #readNotBeforeMs = 0;
   #tick: Timer | undefined;
   #vmStopped: (() => void)[] = [];
@@ -326,7 +328,7 @@ export class Mirror {
         'writes are held longer than a guest should wait in doubt',
       );
     }
-    if (this.#leaving || this.#diskFailed) return;
+    if (this.#leaving || this.#diskFailed || this.#becomingAlone) return;
     const decision = decideAlone(
       {
         started: true,
@@ -438,6 +440,7 @@ export class Mirror {
       `the arbiter's record names this node (generation ${next.generation})`,
     );
     const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
+    this.#becomingAlone = true;
     this.persist(patch, () => this.#becomeAlone());
   }
 
@@ -469,9 +472,11 @@ export class Mirror {
   /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
   #becomeAlone(): void {
     this.pairing.resumeWithBoot = undefined;
+    this.#becomingAlone = true;
     this.secondary.whenIdle(() => {
       this.primary.hold();
       const goOn = (): void => {
+        this.#becomingAlone = false;
         this.#serve();
         // A peer that came back meanwhile learns the new generation.
         this.pairing.sayHello();

@@ -251,7 +251,8 @@ export class Pairing {
         phase === 'in-sync' ? 'be secondary' : 'be resync target',
         verdict.because,
       );
-      channel.control({ type: 'accept', round: peerRound, peerRound: round });
+      // Echoed as proposed: numbers as the proposer counts them.
+      channel.control({ type: 'accept', round, peerRound });
       this.#host.changed();
     };
     this.#host.standDown(`the peer is the source: ${verdict.because}`, () => {

@@ -1,14 +1,17 @@
 /**
- * The link between the two nodes over TLS 1.3: listens or dials, proves who the other is, and keeps one connection.
+ * The link between the two nodes over TLS 1.3: listens or dials, proves who the other is, and keeps one
+ * connection.
  *
- * The node whose name sorts first dials, the other listens. After the handshake the listening side, once it has accepted the
- * certificate of the dialler, sends `greeting`; the dialler counts the connection as open only then, so that one that is
- * about to be rejected is never reported open. A newer connection replaces the older one: `closed` of the old comes
- * before `opened` of the new. It has no heartbeats and no timers of open connections: silence is judged above.
+ * The node whose name sorts first dials, the other listens. After the handshake the listening side, once it
+ * has accepted the certificate of the dialler, sends `greeting`; the dialler counts the connection as open
+ * only then, so that one that is about to be rejected is never reported open. A newer connection replaces the
+ * older one: `closed` of the old comes before `opened` of the new. It has no heartbeats and no timers of open
+ * connections: silence is judged above.
  *
- * Fault injection: while `cutMarkerFile` exists the transport is a cut cable. Open connections stay open and silent, what is
- * sent is held and leaves after the file is gone, dials are not made and dialled ones are ignored. Bytes that the operating
- * system already has still arrive; when the process ends, so do its connections: the lab cuts both ends.
+ * Fault injection: while `cutMarkerFile` exists the transport is a cut cable. Open connections stay open and
+ * silent, what is sent is held and leaves after the file is gone, dials are not made and dialled ones are
+ * ignored. Bytes that the operating system already has still arrive; when the process ends, so do its
+ * connections: the lab cuts both ends.
  */
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
@@ -54,8 +57,8 @@ export function dials(self: NodeName, peer: NodeName): boolean {
 }
 
 /**
- * Takes the listening address, if this node listens; connections are made and accepted from `start` on. Throws `WorldError`
- * port-in-use or listen-failed.
+ * Takes the listening address, if this node listens; connections are made and accepted from `start` on.
+ * Throws `WorldError` port-in-use or listen-failed.
  */
 export async function openLinkTransport(options: LinkTransportOptions): Promise<OpenedLinkTransport> {
   const transport = new TlsLinkTransport(options);
