@@ -358,7 +358,9 @@ describe('primary engine', () => {
       fixture.volume.flush(flush);
       fixture.volume.trim(0, 4096, false, trim);
       fixture.volume.zero(0, 4096, { fua: false, mayPunch: true, fast: false }, zero);
-      expect(requests.map(({ answer }) => answer)).to.deep.equal(new Array(5).fill('shutting-down'));
+      expect(requests.map(({ answer }) => answer)).to.deep.equal(
+        Array.from({ length: 5 }, () => 'shutting-down'),
+      );
       expect(fixture.device.calls).to.deep.equal([]);
     });
 
@@ -389,7 +391,7 @@ describe('primary engine', () => {
         idle = true;
       });
       expect([atPeer, atGate, flush].map(({ answer }) => answer)).to.deep.equal(
-        new Array(3).fill('shutting-down'),
+        Array.from({ length: 3 }, () => 'shutting-down'),
       );
       expect([atDisk.answer, idle]).to.deep.equal(['none', false]);
       fixture.device.release();
