@@ -301,7 +301,8 @@ export class Pairing {
     const channel = this.#channel;
     const theirs = this.#theirs;
     if (channel === undefined || theirs === undefined || proposal === undefined) return undefined;
-    if (proposal.round !== round || proposal.peerRound !== peerRound) return undefined;
+    // `round` is that of the sender of the message, here the target.
+    if (proposal.peerRound !== round || proposal.round !== peerRound) return undefined;
     this.#proposed = undefined;
     const { verdict } = proposal;
     const { primary, replicas } = this.#parts;
