@@ -232,6 +232,18 @@ describe('arbiter operation', () => {
     expect(fixture.clock.pendingCount).to.equal(0);
   });
 
+  it('stopped and started again: the next operation is sent, and a late answer to the old one is not taken for its own', () => {
+    const fixture = new Fixture().begun();
+    const late = fixture.swaps.shift();
+    fixture.operation.stop();
+    fixture.operation.continue(claim);
+    late?.answered({ kind: 'refused', record: record(2, 'B') });
+    expect(fixture.outcomes).to.deep.equal([]);
+    expect(fixture.operation.open).to.equal(claim);
+    fixture.answer(granted);
+    expect(fixture.outcomes).to.deep.equal([{ kind: 'granted', operation: claim }]);
+  });
+
   it('however answers, withdrawals and time fall, it is granted, or it was withdrawn and can never have been granted', () => {
     const step = fc.constantFrom(
       'persist',

@@ -4,7 +4,7 @@
  */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { blockSizeBytes } from '../../src/disk/state.ts';
+import { blockSizeBytes, extentSizeBytes, hotExtentsMax } from '../../src/disk/state.ts';
 import { mutationBytesMax } from '../../src/engine/mirrored-volume.ts';
 import { settleIntervalMs } from '../../src/engine/primary-engine.ts';
 import { FrameFlag, FrameType } from '../../src/link/frames.ts';
@@ -333,6 +333,55 @@ describe('primary engine', () => {
       }
     });
 
+    it("a failed write or fdatasync is not answered by the peer's word, nor after the peer is lost", () => {
+      for (const kind of ['write', 'flush'] as const) {
+        const { fixture, peer } = inSync();
+        fixture.device.failures.push('io-error');
+        const request = kind === 'write' ? fixture.write(0, 4096, 1) : fixture.flush();
+        peer.answerAll();
+        expect(request.answer, kind).to.equal('none');
+        lose(fixture, peer);
+        fixture.engine.allowSolo();
+        expect(request.answer, kind).to.equal('none');
+      }
+    });
+
+    it('after a failure every request can be given up, and the engine becomes idle', () => {
+      for (const kind of ['write', 'flush', 'overlapping writes'] as const) {
+        const { fixture, peer } = inSync();
+        fixture.device.failures.push('io-error');
+        const requests = kind === 'flush' ? [fixture.flush()] : [fixture.write(0, 4096, 1)];
+        if (kind === 'overlapping writes') requests.push(fixture.write(0, 4096, 2));
+        requests.push(fixture.write(block, 4096, 3));
+        peer.answerAll();
+        let idle = false;
+        fixture.engine.abandon();
+        fixture.engine.whenIdle(() => {
+          idle = true;
+        });
+        expect(new Set(requests.map(({ answer }) => answer)), kind).to.deep.equal(new Set(['shutting-down']));
+        expect(idle, kind).to.equal(true);
+      }
+    });
+
+    it('a difference for want of space stays in the activity log, whatever else is written and flushed', () => {
+      const { fixture, peer } = inSync(new EngineFixture((hotExtentsMax + 1) * extentSizeBytes));
+      fixture.device.failures.push('no-space');
+      fixture.write(0, 4096, 1);
+      peer.answerAll();
+      for (let extent = 1; extent <= hotExtentsMax; extent += 1) {
+        fixture.write(extent * extentSizeBytes, 4096, 2);
+        peer.answerAll();
+        if (extent % 100 === 0) fixture.flush();
+        peer.answerAll();
+      }
+      fixture.flush();
+      peer.answerAll();
+      const covered = fixture.metadata.dirtyBlocks.includes(0) || fixture.metadata.hot.includes(0);
+      expect(covered).to.equal(true);
+      expect(fixture.metadata.hot).to.include(hotExtentsMax);
+    });
+
     it('a failed write is dirty even when the peer has it', () => {
       const { fixture, peer } = inSync();
       fixture.device.failures.push('io-error');
@@ -397,6 +446,37 @@ describe('primary engine', () => {
       fixture.device.release();
       expect([atDisk.answer, idle]).to.deep.equal(['shutting-down', true]);
       expect(fixture.device.calls.filter(({ name }) => name === 'write')).to.have.length(2);
+    });
+
+    it('abandon answers overlapping writes that wait for each other', () => {
+      const { fixture, peer } = inSync();
+      lose(fixture, peer);
+      const writes = [1, 2, 3, 4].map((value) => fixture.write(0, 4096, value));
+      let idle = false;
+      fixture.engine.abandon();
+      fixture.engine.whenIdle(() => {
+        idle = true;
+      });
+      expect(writes.map(({ answer }) => answer)).to.deep.equal(
+        Array.from({ length: 4 }, () => 'shutting-down'),
+      );
+      expect(idle).to.equal(true);
+    });
+
+    it('a node that was abandoned in the middle of a flush can be primary again', () => {
+      const { fixture, peer } = inSync();
+      fixture.write(0, 4096, 1);
+      peer.answerAll();
+      fixture.flush();
+      lose(fixture, peer);
+      fixture.engine.abandon();
+      expect(fixture.dirty, 'what was not settled').to.deep.equal([0]);
+      const again = new ScriptedPeer();
+      fixture.engine.hold();
+      fixture.engine.resume(again.channel);
+      const flush = fixture.flush();
+      again.answerAll();
+      expect(flush.answer).to.equal('ok');
     });
 
     it('no timer is left', () => {
