@@ -21,10 +21,12 @@ function dependenciesInstalled() {
 export function installDependencies(output = 'inherit') {
   if (dependenciesInstalled()) return undefined;
   const folder = lstatSync(join(root, 'node_modules'), { throwIfNoEntry: false });
-  // "npm ci" would empty the folder that the link names, which belongs to another checkout.
+  // Installing would change the folder that the link names, which belongs to another checkout.
   if (folder?.isSymbolicLink())
     return 'node_modules is a link to a folder that does not fit package-lock.json';
   console.error('installing npm packages');
-  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: output });
-  return status === 0 ? undefined : `"npm ci" failed with status ${status}`;
+  // Not "npm ci": it refuses a lock file without the binaries of every other platform, which some registries do not carry.
+  const install = ['install', '--no-save', '--no-audit', '--no-fund'];
+  const { status } = spawnSync('npm', install, { cwd: root, stdio: output });
+  return status === 0 ? undefined : `"npm ${install.join(' ')}" failed with status ${status}`;
 }

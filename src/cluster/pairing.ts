@@ -251,8 +251,7 @@ export class Pairing {
         phase === 'in-sync' ? 'be secondary' : 'be resync target',
         verdict.because,
       );
-      // Echoed as proposed: numbers as the proposer counts them.
-      channel.control({ type: 'accept', round, peerRound });
+      channel.control({ type: 'accept', round: peerRound, peerRound: round });
       this.#host.changed();
     };
     this.#host.standDown(`the peer is the source: ${verdict.because}`, () => {

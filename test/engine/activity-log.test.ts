@@ -293,4 +293,19 @@ describe('activity log', () => {
       { numRuns: 40 },
     );
   });
+
+  it('an extent whose copies differ without a durable bit stays, however often everything is settled', () => {
+    const { port, log } = setUp();
+    const differing = reserve(log, new Write(0));
+    port.complete();
+    log.pin(differing);
+    log.release(differing);
+    for (let extent = 1; extent < 2 * hotExtentsMax; extent += 1) {
+      log.settled(log.beginSettling());
+      const write = reserve(log, new Write(extent));
+      if (!write.hot) port.complete();
+      log.release(write);
+    }
+    expect(port.durable).to.include(0);
+  });
 });
