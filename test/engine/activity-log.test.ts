@@ -290,7 +290,7 @@ describe('activity log', () => {
           expect(writes).to.have.length(0);
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   });
 

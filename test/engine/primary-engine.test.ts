@@ -540,7 +540,7 @@ describe('primary engine', () => {
           if (!dirty.has(at)) expect(theirs[at], `the peer's copy of block ${at}`).to.equal(last);
         }
       }),
-      { numRuns: 150 },
+      { numRuns: 80 },
     );
   });
 });
