@@ -374,7 +374,7 @@ export class PrimaryEngine {
     if (cycle.both && !cycle.abandoned) {
       replica.unstableFlushing.clear();
       replica.log.settled(cycle.tick);
-    }
+    } else replica.unsettle();
     for (const waiter of cycle.waiters) waiter.done(cycle.abandoned ? 'shutting-down' : undefined);
     if (this.#inFlight.size === 0) this.#reportIdle();
     if (replica.flushWaiters.length > 0) this.#startFlush(replica);
