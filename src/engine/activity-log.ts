@@ -15,6 +15,8 @@ export interface ExtentUser {
   readonly lengthBytes: number;
   /** Called once when the extents are durably hot, if `reserve` had answered false. */
   extentsHot(): void;
+  /** It waits no more and holds no extents. */
+  waitEnded(): void;
 }
 
 export interface ActivityLogPort {
@@ -83,6 +85,11 @@ export class ActivityLog {
       extent.lastWriteTick = this.#tick;
     }
     if (this.#waiting.length > 0 && this.#transaction === undefined) this.#startTransaction();
+  }
+
+  /** Nobody waits any more, except for the transaction under way. Who waited is told, without having its extents. */
+  dropWaiting(): void {
+    for (const user of this.#waiting.splice(0)) user.waitEnded();
   }
 
   /** Extents in the durable list, for folding and display. */

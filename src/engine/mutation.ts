@@ -27,6 +27,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   dirty = false;
   /** Holds its extents in the activity log. */
   hot = false;
+  /** Waits for the activity log. */
+  waitsForExtents = false;
   /** Must never be acknowledged. */
   abandoned = false;
   error: BlockError | undefined = undefined;
@@ -54,6 +56,11 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
     this.guest = guest;
   }
 
+  /** Nothing of it is under way: no disk request, no answer, no range or extent that it waits for. */
+  get atRest(): boolean {
+    return !this.localPending && !this.peerPending && this.blockers === 0 && !this.waitsForExtents;
+  }
+
   markDirty(): void {
     if (this.dirty) return;
     this.dirty = true;
@@ -69,6 +76,9 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   }
   extentsHot(): void {
     this.engine.extentsHot(this);
+  }
+  waitEnded(): void {
+    this.waitsForExtents = false;
   }
   done(error: BlockError | undefined): void {
     this.engine.localDone(this, error);

@@ -210,23 +210,27 @@ export class PrimaryEngine {
     this.#soloAllowed = false;
     this.#settleTimer?.cancel();
     this.#settleTimer = undefined;
-    const awaiting = [...this.#awaitingPeer];
-    this.#awaitingPeer.clear();
-    for (const request of awaiting) {
+    // All first: one that ends wakes those that wait for its range, and they must not start.
+    for (const mutation of this.#inFlight) mutation.abandon();
+    for (const request of this.#awaitingPeer) {
       request.abandon();
       request.peerPending = false;
-      if (!request.localPending) this.#finish(request);
     }
-    const backlog = this.#backlog;
+    this.#awaitingPeer.clear();
     this.#backlog = [];
-    for (const mutation of backlog) {
-      mutation.abandon();
-      this.#finish(mutation);
+    for (const { log } of this.replicas) log.dropWaiting();
+    for (const mutation of [...this.#inFlight]) {
+      if (this.#inFlight.has(mutation) && mutation.atRest) this.#finish(mutation);
     }
-    for (const mutation of this.#inFlight) mutation.abandon();
     for (const replica of this.replicas) {
+      const cycle = replica.flushRunning;
+      if (cycle !== undefined && !cycle.localPending) {
+        cycle.abandon();
+        this.#flushFinished(cycle);
+      }
       for (const waiter of replica.flushWaiters.splice(0)) waiter.done('shutting-down');
     }
+    if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
   /** `done` when no disk request of this engine runs any more. */
@@ -241,11 +245,12 @@ export class PrimaryEngine {
     if (mutation.replica.log.reserve(mutation)) {
       mutation.hot = true;
       this.#issue(mutation);
-    }
+    } else mutation.waitsForExtents = !mutation.hot;
   }
 
   extentsHot(mutation: Mutation): void {
     mutation.hot = true;
+    mutation.waitsForExtents = false;
     if (mutation.abandoned) return this.#finish(mutation);
     this.#issue(mutation);
   }
@@ -384,7 +389,8 @@ export class PrimaryEngine {
 
   /** Flush on both, or durable bitmap pages when alone; then extents may leave the activity log. */
   settle(replica: Replica): void {
-    if (this.#failed || this.#gate !== 'open') return;
+    // Also while the gate is closed: the last writes may wait for room in the activity log.
+    if (this.#failed || this.#gate === 'held') return;
     if (this.#channel !== undefined) return this.#startFlush(replica);
     if (!this.#soloAllowed || replica.bitmapWriting) return;
     replica.bitmapWriting = true;
