@@ -197,17 +197,7 @@ export class Departure {
     this.#enterHanding(leaving, (because) => this.#goWithoutWord(because));
     if (this.#mirror.pairing.phase !== 'in-sync') return this.#goWithoutWord('the pair is not in sync');
     if (this.#mirror.serving) return this.#flushBoth(leaving, () => this.#askToLeave(leaving));
-    this.#parts.secondary.whenIdle(() =>
-      forEachReplica(
-        this.#parts.replicas,
-        (replica, done) => replica.device.flush(completion(done)),
-        (ok) => {
-          if (this.#leaving !== leaving) return;
-          if (ok) this.#askToLeave(leaving);
-          else this.#goWithoutWord('the disk could not be flushed');
-        },
-      ),
-    );
+    this.#askToLeave(leaving);
   }
 
   #askToLeave(leaving: Leaving): void {
@@ -324,8 +314,32 @@ export class Departure {
       return undefined;
     }
     this.#grantedToPeer = true;
-    channel.control({ type: 'leave-granted' });
+    this.#flushBeforeGrant(channel);
     return undefined;
+  }
+
+  /**
+   * The copy that stays must hold everything on stable storage before the other one is given up: writes are held from now
+   * on, what is under way ends, and the own copy is flushed. They go on when the peer has left, or the link is lost.
+   */
+  #flushBeforeGrant(channel: PeerChannel): void {
+    const { primary, secondary, replicas, clock } = this.#parts;
+    const still = (): boolean => this.#host.channel() === channel;
+    clock.after(handingTimeoutMs, () => {
+      if (still()) this.#host.dropLink('the peer wanted to leave and did not');
+    });
+    const flush = (): void => {
+      if (!still()) return;
+      forEachReplica(
+        replicas,
+        (replica, done) => replica.device.flush(completion(done)),
+        (ok) => {
+          if (ok && still()) channel.control({ type: 'leave-granted' });
+        },
+      );
+    };
+    if (this.#mirror.serving) primary.holdAndDrain(flush);
+    else secondary.whenIdle(flush);
   }
 
   /** The peer has durably given its copy up: this node needs nobody's permission to go on alone. */

@@ -13,7 +13,13 @@ import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
-import { forEachReplica, type MetadataPort, Replica, type ReplicaVolume } from '../engine/replica.ts';
+import {
+  completion,
+  forEachReplica,
+  type MetadataPort,
+  Replica,
+  type ReplicaVolume,
+} from '../engine/replica.ts';
 import { type BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, FrameType, linkProtocolVersion } from '../link/frames.ts';
@@ -108,6 +114,8 @@ export class Mirror {
   #paused = false;
   #wish: VmWish = 'as-is';
   #readingRecord = false;
+  /** The flush before a claim is under way. */
+  #flushing = false;
   #readNotBeforeMs = 0;
   #tick: Timer | undefined;
   #vmStopped: (() => void)[] = [];
@@ -354,7 +362,7 @@ export class Mirror {
         alone: this.serving && this.primary.soloAllowed,
         data: this.state.data,
         silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
-        operationOpen: this.operationOpen,
+        operationOpen: this.operationOpen || this.#flushing,
         rebooted: this.rebooted,
         preferred: this.preferSelf,
         arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
@@ -398,8 +406,31 @@ export class Mirror {
           : { generation: state.generation, holder: state.holder, operationId: last };
       const generation = (expected?.generation ?? 0) + 1;
       const next = { generation, holder: state.self, operationId: this.#ports.ids.operationId() };
-      this.#operation.begin({ expected, next });
+      this.#flushThenBegin({ expected, next });
     }
+  }
+
+  /**
+   * What this node acknowledged or confirmed must be on its stable storage before it can be named holder: from then on the
+   * other copy does not count, and this host may lose power before it could do anything else.
+   */
+  #flushThenBegin(operation: PendingOperation): void {
+    this.#flushing = true;
+    this.secondary.whenIdle(() =>
+      forEachReplica(
+        this.replicas,
+        (replica, flushed) => replica.device.flush(completion(flushed)),
+        (ok) => {
+          this.#flushing = false;
+          if (!ok) return this.#onDiskFailed('every volume', 'the flush before asking the arbiter');
+          const { path } = this.state;
+          const stillWanted = path.at(-1) === operation.expected?.operationId && !this.operationOpen;
+          if (this.run === 'stopped' || this.departure.handing || !stillWanted) return;
+          if (operation.expected !== undefined && this.session.channel !== undefined) return;
+          this.#operation.begin(operation);
+        },
+      ),
+    );
   }
 
   /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
@@ -444,7 +475,9 @@ export class Mirror {
     };
     this.#forced = false;
     if (next.holder === 'both') {
-      this.persist(lineage, () => {
+      // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
+      const base = state.base ?? state.path.at(-1);
+      this.persist({ ...lineage, base }, () => {
         this.pairing.recordSaysBoth();
         this.pairing.sayHello();
         this.evaluate();

@@ -21,6 +21,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   readonly guest: Completion;
   localPending = false;
   peerPending = false;
+  /** Was let through to the disks. */
+  issued = false;
   /** Was sent to the peer. */
   replicated = false;
   /** Its blocks are in the dirty bitmap. */

@@ -41,6 +41,9 @@ export class PrimaryEngine {
   #backlog: Mutation[] = [];
   readonly #inFlight = new Set<Mutation>();
   #idleWaiters: (() => void)[] = [];
+  /** Mutations that run on disks now. */
+  #issuedCount = 0;
+  #drainWaiters: (() => void)[] = [];
   #settleTimer: Timer | undefined;
   #failed = false;
 
@@ -203,6 +206,13 @@ export class PrimaryEngine {
     this.#whenIdle(done);
   }
 
+  /** Requests are kept from now on; `done` when none of those that were let in before is under way. */
+  holdAndDrain(done: () => void): void {
+    this.hold();
+    this.#drainWaiters.push(done);
+    this.#reportDrained();
+  }
+
   /** No new requests, and what is in flight is never acknowledged: it is answered `shutting-down`. */
   abandon(): void {
     this.#gate = 'closed';
@@ -266,6 +276,8 @@ export class PrimaryEngine {
     this.counters.writes += 1;
     this.counters.writtenBytes += lengthBytes;
     mutation.localPending = true;
+    mutation.issued = true;
+    this.#issuedCount += 1;
     const channel = this.#channel;
     if (channel === undefined) {
       this.counters.soloWrites += 1;
@@ -334,6 +346,7 @@ export class PrimaryEngine {
     if (request instanceof FlushCycle) return this.#flushFinished(request);
     const { replica } = request;
     this.#inFlight.delete(request);
+    if (request.issued) this.#issuedCount -= 1;
     if (request.hot) {
       if (request.replicated && !request.dirty)
         replica.markUnstable(request.offsetBytes, request.lengthBytes);
@@ -342,6 +355,7 @@ export class PrimaryEngine {
     replica.locks.release(request);
     this.#scheduleSettle();
     request.guest.done(request.abandoned ? 'shutting-down' : request.error);
+    if (this.#issuedCount === 0) this.#reportDrained();
     if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
@@ -447,6 +461,11 @@ export class PrimaryEngine {
       if (replica.flushWaiters.length > 0) this.#startFlush(replica);
       this.settle(replica);
     }
+  }
+
+  #reportDrained(): void {
+    if (this.#issuedCount > 0 || this.#drainWaiters.length === 0) return;
+    for (const waiter of this.#drainWaiters.splice(0)) waiter();
   }
 
   #whenIdle(done: () => void): void {

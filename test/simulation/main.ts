@@ -28,12 +28,14 @@ let failed = 0;
 let seed = first;
 let events = 0;
 let acknowledged = 0;
+let forfeited = 0;
 for (; seed < first + count && failed < failuresMax; seed += 1) {
   const report = runSeed(seed);
   add(coverage, report.coverage);
   add(resyncs, report.resyncs);
   events += report.events;
   acknowledged += report.acknowledged;
+  forfeited += report.forfeited;
   if (report.violation === undefined) continue;
   failed += 1;
   console.log(`seed ${seed} FAILS: ${report.violation}\n${report.transcript.slice(-lines).join('\n')}\n`);
@@ -41,6 +43,8 @@ for (; seed < first + count && failed < failuresMax; seed += 1) {
 console.log(`resyncs by rule: ${JSON.stringify(Object.fromEntries([...resyncs].sort()))}`);
 if (values.coverage)
   for (const [key, value] of [...coverage].sort()) console.log(`${String(value).padStart(6)}  ${key}`);
-console.log(`${events} events, ${acknowledged} acknowledged writes`);
+console.log(
+  `${events} events, ${acknowledged} acknowledged writes, ${forfeited} unflushed ones given up by rule`,
+);
 console.log(`${seed - first} seeds, ${failed} violations`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -20,6 +20,8 @@ export interface SeedReport {
   readonly transcript: readonly string[];
   readonly events: number;
   readonly acknowledged: number;
+  /** Unflushed writes that the rules gave up, see GuestHistory. */
+  readonly forfeited: number;
   readonly resyncs: ReadonlyMap<string, number>;
   /** Faults by the phase in which they fell: `kill in resync-target`. */
   readonly coverage: ReadonlyMap<string, number>;
@@ -40,6 +42,7 @@ export function runSeed(seed: number): SeedReport {
     transcript: world.transcript,
     events: world.events,
     acknowledged: world.acknowledgedCount,
+    forfeited: world.checkers.forfeited,
     resyncs: world.checkers.resyncs,
     coverage,
   };
@@ -70,6 +73,11 @@ function live(world: World, coverage: Map<string, number>): void {
   }
   world.run(random.between(0, 15_000));
   heal(world);
+  // The command of the first start may have been lost with its process.
+  if (world.arbiter.record === undefined) {
+    world.expect('A runs', () => world.a.mirror?.run === 'started');
+    world.a.command('prim');
+  }
   world.expect(
     'the pair is in sync and a VM runs',
     () => world.inSync() && world.primary() !== undefined,
