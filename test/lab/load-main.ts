@@ -9,10 +9,14 @@ import { WorldError } from '../../src/base/errors.ts';
 import type { NbdClient } from '../../src/nbd/client.ts';
 import { connectNbd } from '../../src/platform/nbd-connection.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import { blockContent, journalBlockBytes, monotonicMs, WriteJournal } from './write-journal.ts';
+import {
+  blockContent,
+  guestWritesInFlight,
+  journalBlockBytes,
+  monotonicMs,
+  WriteJournal,
+} from './write-journal.ts';
 
-/** Writes in flight. */
-const lanesCount = 16;
 /** Part of the volume that one lane writes, bytes. */
 const laneBytes = 2 * 1024 * 1024;
 /** A write has 1 to this many blocks; most are small. */
@@ -33,7 +37,7 @@ const { values } = parseArgs({
 const socketPath = String(values.socket);
 const exportName = String(values.export);
 const journalFile = String(values.journal);
-const strideBytes = Math.floor(Number(values.size) / lanesCount / laneBytes) * laneBytes;
+const strideBytes = Math.floor(Number(values.size) / guestWritesInFlight / laneBytes) * laneBytes;
 
 const journal = openSync(journalFile, 'a');
 let sequence = new WriteJournal(journalFile).update().lastSequence;
@@ -112,7 +116,7 @@ async function runLane(lane: number): Promise<void> {
 process.stdin.on('data', () => {
   ending = true;
 });
-await Promise.all(Array.from({ length: lanesCount }, (_, lane) => runLane(lane)));
+await Promise.all(Array.from({ length: guestWritesInFlight }, (_, lane) => runLane(lane)));
 await insist((client) => client.flush());
 await (await connection)?.disconnect();
 process.exit(0);

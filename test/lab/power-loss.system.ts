@@ -65,7 +65,6 @@ describe('one node of a real pair loses power, default timers', () => {
     await pair.expectBothHold();
     await pair.expectSmallResync(primary);
   });
-
 });
 
 describe('both nodes of a real pair lose power, fast timers', () => {
@@ -101,7 +100,9 @@ describe('both nodes of a real pair lose power, fast timers', () => {
       const onMs = monotonicMs();
       await pair.lab.startMachine(alone);
       await pair.waitFor(alone, 'ALONE', 'ready');
-      report(`the former ${role} (${alone}) ready alone ${(monotonicMs() - onMs).toFixed(0)} ms after its start`);
+      report(
+        `the former ${role} (${alone}) ready alone ${(monotonicMs() - onMs).toFixed(0)} ms after its start`,
+      );
       expect((await pair.lostInFile(alone)).slice(0, 5)).to.deep.equal([]);
       const second: Load = await pair.load(alone);
       await pair.lab.startMachine(peerOf(alone));

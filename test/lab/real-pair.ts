@@ -189,13 +189,17 @@ export class RealPair {
     deadlineMs = stateDeadlineMs,
   ): Promise<ModuleStatus> {
     let seen = 'no answer';
-    return until(`${node} is ${state} ${readiness}`, async () => {
-      const status = await this.lab.moduleStatus(node);
-      if (status === undefined) return undefined;
-      seen = `${status.state} ${status.readiness}: ${status.because}`;
-      if (status.state === state && status.readiness === readiness) return status;
-      throw new Error(seen);
-    }, deadlineMs);
+    return until(
+      `${node} is ${state} ${readiness}`,
+      async () => {
+        const status = await this.lab.moduleStatus(node);
+        if (status === undefined) return undefined;
+        seen = `${status.state} ${status.readiness}: ${status.because}`;
+        if (status.state === state && status.readiness === readiness) return status;
+        throw new Error(seen);
+      },
+      deadlineMs,
+    );
   }
 
   async inSync(): Promise<void> {
@@ -221,7 +225,9 @@ export class RealPair {
   async lostInExport(node: LabNode): Promise<string[]> {
     const client = await connectNbd({ path: this.socketPath(node) }, labVolume, { clock: systemClock });
     try {
-      return await this.journal.update().findLost((offsetBytes, lengthBytes) => client.read(offsetBytes, lengthBytes));
+      return await this.journal
+        .update()
+        .findLost((offsetBytes, lengthBytes) => client.read(offsetBytes, lengthBytes));
     } finally {
       await client.disconnect();
     }

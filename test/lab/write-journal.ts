@@ -11,6 +11,8 @@ import { closeSync, openSync, readSync } from 'node:fs';
 
 /** Every write covers whole blocks of this size, bytes. */
 export const journalBlockBytes = 4096;
+/** Writes that a guest keeps in flight. */
+export const guestWritesInFlight = 16;
 /** Bytes that are read of the file, or of a copy, at a time. */
 const pieceBytes = 1024 * 1024;
 const wordsPerBlock = journalBlockBytes / 4;
