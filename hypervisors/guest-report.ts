@@ -42,7 +42,7 @@ export function parseGuestReport(line: string): GuestReport | undefined {
     return { atMs, type: record, record: Number(detail) };
   if (word !== 'VERIFY') return undefined;
   const verified = verifiedPattern.exec(detail);
-  if (verified === null) return { atMs, type: 'verify-failed', because: detail };
+  if (verified === null) return { atMs, type: 'verify-failed', because: detail.replace(/^FAIL /, '') };
   const [, last, records, tail] = verified;
   return { atMs, type: 'verified', last: Number(last), records: Number(records), tailBytes: Number(tail) };
 }

@@ -2,6 +2,8 @@
 import { execFile } from 'node:child_process';
 
 const outputBytesMax = 64 * 1024 * 1024;
+/** Where tools for file systems are, and where the `PATH` of ordinary users does not look. */
+const administrationPath = '/usr/sbin:/sbin';
 
 export interface ToolResult {
   /** Exit status; `undefined` when it could not be started, was ended by a signal, or ran into the deadline. */
@@ -22,6 +24,7 @@ export function runTool(
       killSignal: 'SIGKILL',
       maxBuffer: outputBytesMax,
       encoding: 'buffer',
+      env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:${administrationPath}` },
     } as const;
     execFile(program, programArguments, options, (error, output, errorOutput) => {
       if (error === null) return resolve({ status: 0, output, problem: '' });

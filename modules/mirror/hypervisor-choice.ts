@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { Hypervisor, VolumeAttachment } from '../../hypervisors/port.ts';
 import { qemuVmSchema } from '../../hypervisors/qemu/config.ts';
 import { createQemuHypervisor } from '../../hypervisors/qemu/qemu-hypervisor.ts';
+import { createSimulatedProcess, simulatedVmSchema } from '../../hypervisors/simulated/simulated-process.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { ModuleConfig } from '../../src/config/module-config.ts';
 import { modulePaths } from '../../src/config/runtime-paths.ts';
@@ -11,6 +12,7 @@ import { modulePaths } from '../../src/config/runtime-paths.ts';
 export const vmSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('none') }),
   qemuVmSchema,
+  simulatedVmSchema,
 ]);
 
 /** `undefined`: no VM; whoever connects to the exports is the guest. */
@@ -19,7 +21,8 @@ export function chooseHypervisor(
   runtimeDirectory: string,
   log: Log,
 ): Hypervisor | undefined {
-  const vm = vmSchema.parse(config.vm);
+  // Read with `vmSchema`, which has validated and converted it.
+  const vm = config.vm as z.infer<typeof vmSchema>;
   if (vm.kind === 'none') return undefined;
   const paths = modulePaths(runtimeDirectory, config.name);
   const attachments: VolumeAttachment[] = config.volumes.map(({ name }) => ({
@@ -27,5 +30,8 @@ export function chooseHypervisor(
     socketPath: paths.nbd(name),
     exportName: name,
   }));
-  return createQemuHypervisor({ module: config.name, runtimeDirectory, config: vm, attachments, log });
+  const place = { module: config.name, runtimeDirectory, attachments, log };
+  return vm.kind === 'qemu'
+    ? createQemuHypervisor({ ...place, config: vm })
+    : createSimulatedProcess({ ...place, config: vm });
 }

@@ -37,7 +37,8 @@ export class ArbiterOperation {
   #attemptRunning = false;
   #withdrawing: (() => void) | undefined;
   #retry: Timer | undefined;
-  #stopped = false;
+  /** Changes with every operation and every stop: an answer to something earlier is nobody's. */
+  #turn = 0;
 
   constructor(arbiter: Arbiter, clock: Clock, port: ArbiterOperationPort) {
     this.#arbiter = arbiter;
@@ -52,10 +53,10 @@ export class ArbiterOperation {
   /** A new intent: persisted first, then sent. */
   begin(operation: PendingOperation): void {
     assertInvariant(this.#open === undefined, 'one arbiter operation at a time');
-    this.#open = operation;
-    this.#maybeSent = false;
+    const turn = this.#beginTurn(operation);
     this.#attemptRunning = true;
     this.#port.persistPending(operation, () => {
+      if (this.#turn !== turn) return;
       this.#attemptRunning = false;
       this.#attempt();
     });
@@ -64,7 +65,7 @@ export class ArbiterOperation {
   /** An intent that was found in the superblock: nobody knows whether it was sent. */
   continue(operation: PendingOperation): void {
     assertInvariant(this.#open === undefined, 'one arbiter operation at a time');
-    this.#open = operation;
+    this.#beginTurn(operation);
     this.#maybeSent = true;
     this.#attempt();
   }
@@ -76,19 +77,30 @@ export class ArbiterOperation {
     if (!this.#attemptRunning) this.#withdraw();
   }
 
+  /** Nothing is sent any more and no answer counts; the intent stays in the superblock, to be continued after a start. */
   stop(): void {
-    this.#stopped = true;
+    this.#beginTurn(undefined);
+  }
+
+  #beginTurn(operation: PendingOperation | undefined): number {
+    this.#turn += 1;
     this.#retry?.cancel();
+    this.#open = operation;
+    this.#maybeSent = false;
+    this.#attemptRunning = false;
+    this.#withdrawing = undefined;
+    return this.#turn;
   }
 
   #attempt(): void {
     const operation = this.#open;
-    if (operation === undefined || this.#stopped || this.#attemptRunning) return;
+    if (operation === undefined || this.#attemptRunning) return;
     if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
     this.#attemptRunning = true;
+    const turn = this.#turn;
     this.#arbiter.swap(operation.expected, operation.next, (answer) => {
+      if (this.#turn !== turn) return;
       this.#attemptRunning = false;
-      if (this.#stopped) return;
       if (answer.kind === 'no-answer') {
         this.#maybeSent ||= answer.sent;
         if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
@@ -112,7 +124,9 @@ export class ArbiterOperation {
     this.#retry?.cancel();
     // No attempt may start while the withdrawal becomes durable.
     this.#attemptRunning = true;
+    const turn = this.#turn;
     this.#port.persistPending(undefined, () => {
+      if (this.#turn !== turn) return;
       this.#attemptRunning = false;
       this.#open = undefined;
       done?.();

@@ -123,6 +123,8 @@ export class Mirror {
   #readNotBeforeMs = 0;
   #tick: Timer | undefined;
   #vmStopped: (() => void)[] = [];
+  /** Who waits for the activity log to be folded; until then nothing is decided. */
+  #starting: CommandDone[] | undefined;
   #handover: CommandDone | undefined;
   #leave: { granted: () => void; refused: (because: string) => void } | undefined;
   /** A stop or a swap is under way. */
@@ -265,8 +267,10 @@ export class Mirror {
 
   /** The module begins to run: as the operator asked, or because its process was restarted. */
   start(done: CommandDone = () => {}): void {
-    if (this.run === 'started') return done(undefined);
+    if (this.run === 'started' && this.#starting === undefined) return done(undefined);
+    if (this.#starting !== undefined) return void this.#starting.push(done);
     this.run = 'started';
+    this.#starting = [done];
     this.#mayNotClaim = undefined;
     // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
     forEachReplica(
@@ -293,9 +297,11 @@ export class Mirror {
           this.#want('destroyed', 'this node has not been allowed to run the VM since it started');
         }
         if (state.pending !== undefined) this.#operation.continue(state.pending);
+        const waiting = this.#starting ?? [];
+        this.#starting = undefined;
         this.session.start();
         this.evaluate();
-        done(undefined);
+        for (const started of waiting) started(undefined);
       },
     );
   }
@@ -304,7 +310,7 @@ export class Mirror {
 
   evaluate(): void {
     this.#tick?.cancel();
-    if (this.run === 'stopped') return;
+    if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
     const { timers } = this.config;
     const { channel, watch } = this.session;
@@ -634,8 +640,9 @@ export class Mirror {
       this.#ports.exports.serve(false, 'this node is handing over or stopping');
       this.primary.quiesce(() => {
         this.primary.flushAll(() => {
-          const { phase } = this.pairing;
-          const step = phase === 'in-sync' ? 'emptyLog' : 'fold';
+          // Dirty blocks in sync: writes that this node's disk had no room for. Then the log may not just be dropped.
+          const clean = this.replicas.every((replica) => replica.bitmap.count === 0);
+          const step = this.pairing.phase === 'in-sync' && clean ? 'emptyLog' : 'fold';
           forEachReplica(
             this.replicas,
             (replica, done) => replica[step](done),
@@ -685,6 +692,7 @@ export class Mirror {
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
   stop(done: CommandDone): void {
     if (this.run === 'stopped') return done(undefined);
+    if (this.#starting !== undefined) return this.start(() => this.stop(done));
     if (this.#leaving)
       return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
     this.#leaving = true;
@@ -810,8 +818,7 @@ export class Mirror {
       this.evaluate();
       done(undefined);
     };
-    if (this.run === 'started') begin();
-    else this.start(begin);
+    this.start(begin);
   }
 
   /** Starts this node so that it waits for its peer and never takes over before it was in sync. */

@@ -251,8 +251,7 @@ export class Pairing {
         phase === 'in-sync' ? 'be secondary' : 'be resync target',
         verdict.because,
       );
-      // Echoed as proposed: numbers as the proposer counts them.
-      channel.control({ type: 'accept', round, peerRound });
+      channel.control({ type: 'accept', round: peerRound, peerRound: round });
       this.#host.changed();
     };
     this.#host.standDown(`the peer is the source: ${verdict.because}`, () => {
@@ -301,7 +300,8 @@ export class Pairing {
     const channel = this.#channel;
     const theirs = this.#theirs;
     if (channel === undefined || theirs === undefined || proposal === undefined) return undefined;
-    if (proposal.round !== round || proposal.peerRound !== peerRound) return undefined;
+    // `round` is that of the sender of the message, here the target.
+    if (proposal.peerRound !== round || proposal.round !== peerRound) return undefined;
     this.#proposed = undefined;
     const { verdict } = proposal;
     const { primary, replicas } = this.#parts;

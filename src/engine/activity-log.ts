@@ -29,6 +29,7 @@ class HotExtent {
   inFlight = 0;
   /** Tick of the latest completed write; settled when a pass that began after it has worked. */
   lastWriteTick = 0;
+  pinned = false;
 
   constructor(index: number) {
     this.index = index;
@@ -83,6 +84,20 @@ export class ActivityLog {
       extent.lastWriteTick = this.#tick;
     }
     if (this.#waiting.length > 0 && this.#transaction === undefined) this.#startTransaction();
+  }
+
+  /** The copies differ there and no durable bitmap page says so: the extents stay until the log is folded. */
+  pin(user: ExtentUser): void {
+    const last = lastExtent(user);
+    for (let index = firstExtent(user); index <= last; index += 1) {
+      const extent = this.#hot.get(index);
+      if (extent !== undefined) extent.pinned = true;
+    }
+  }
+
+  /** Forgets everybody who waits for room, and says who they were; they hold nothing. */
+  cancelWaiting(): ExtentUser[] {
+    return this.#waiting.splice(0);
   }
 
   /** Extents in the durable list, for folding and display. */
@@ -174,7 +189,7 @@ export class ActivityLog {
     const evicted: number[] = [];
     for (const extent of this.#hot.values()) {
       if (excess === 0) break;
-      if (extent.inFlight > 0 || extent.lastWriteTick > this.#settledTick) continue;
+      if (extent.pinned || extent.inFlight > 0 || extent.lastWriteTick > this.#settledTick) continue;
       if (extent.index >= first && extent.index <= last) continue;
       evicted.push(extent.index);
       excess -= 1;

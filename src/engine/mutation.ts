@@ -19,6 +19,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   readonly fua: boolean;
   readonly mayPunch: boolean;
   readonly guest: Completion;
+  /** What it waits for: its range, its extents, the gate, or its copies. */
+  stage: 'range' | 'log' | 'gate' | 'copies' | 'done' = 'range';
   localPending = false;
   peerPending = false;
   /** Was sent to the peer. */
@@ -27,6 +29,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   dirty = false;
   /** Holds its extents in the activity log. */
   hot = false;
+  /** The own disk failed it: it is never acknowledged, whatever the peer says. */
+  failed = false;
   /** Must never be acknowledged. */
   abandoned = false;
   error: BlockError | undefined = undefined;
@@ -60,10 +64,6 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
     this.replica.bitmap.setRange(this.offsetBytes, this.lengthBytes);
   }
 
-  abandon(): void {
-    this.abandoned = true;
-  }
-
   rangeAcquired(): void {
     this.engine.rangeAcquired(this);
   }
@@ -88,6 +88,7 @@ export class FlushCycle implements Completion, AnswerSink {
   localPending = false;
   peerPending = false;
   both = false;
+  failed = false;
   abandoned = false;
 
   constructor(engine: PrimaryEngine, replica: Replica, waiters: readonly Completion[], tick: number) {
@@ -95,10 +96,6 @@ export class FlushCycle implements Completion, AnswerSink {
     this.replica = replica;
     this.waiters = waiters;
     this.tick = tick;
-  }
-
-  abandon(): void {
-    this.abandoned = true;
   }
 
   done(error: BlockError | undefined): void {

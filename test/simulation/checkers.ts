@@ -1,0 +1,167 @@
+/**
+ * What must hold in a simulated world, checked from outside the product, by its disks, its promises to guests and its
+ * decisions. Each checker says what it looks at; together they do not verify time figures, data that no guest wrote, hosts
+ * whose clocks run apart, or more than one module.
+ */
+import type { PersistentState } from '../../src/disk/state.ts';
+import { blockSizeBytes, extentSizeBytes } from '../../src/disk/state.ts';
+import type { PairPhase } from '../../src/cluster/pairing.ts';
+import type { PowerCount } from './guest-history.ts';
+import { sectorBytes } from './simulated-disk.ts';
+import type { SimulatedHost } from './simulated-host.ts';
+import type { World } from './world.ts';
+
+const sectorsPerBlock = blockSizeBytes / sectorBytes;
+
+export class Checkers {
+  readonly #world: World;
+  /** Lineage of the latest acknowledged write, and of the latest resync that was decided. */
+  #acknowledgedIn: readonly string[] = [];
+  readonly #lastPhase = new Map<SimulatedHost, PairPhase>();
+  readonly #generation = new Map<SimulatedHost, number>();
+  /** Bytes examined and sent by resyncs, by rule, for coverage and for the report. */
+  readonly resyncs = new Map<string, number>();
+  fullCopies = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** One VM: at no time do two execute. Does not see VMs that are started or paused but not executing. */
+  vmRuns(host: SimulatedHost): void {
+    const other = this.#world.otherThan(host);
+    if (other.vm.executes) this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
+  }
+
+  /** No promise broken: what a new guest finds on the disks of its host. Does not look at the other copy. */
+  guestBoots(host: SimulatedHost): void {
+    this.#checkContent(host, 'the guest boots and finds');
+  }
+
+  /** One writer: each acknowledged write is in a lineage that goes on from that of the one before. Tells who holds it. */
+  acknowledged(host: SimulatedHost): readonly PowerCount[] {
+    const { mirror } = host;
+    if (mirror === undefined) throw new Error('only a module acknowledges');
+    const { path } = mirror.state;
+    const before = this.#acknowledgedIn.at(-1);
+    if (before !== undefined && !path.includes(before)) {
+      this.#world.violation(`${host.name} acknowledges a write in a lineage that diverged from the last one`);
+    }
+    this.#acknowledgedIn = path;
+    const other = this.#world.otherThan(host);
+    const otherState = this.#durable.get(other);
+    const both = !mirror.primary.soloAllowed && otherState?.data === 'up-to-date';
+    return both ? [host, other] : [host];
+  }
+
+  readonly #durable = new Map<SimulatedHost, PersistentState>();
+
+  /** Generations only grow. */
+  persisted(host: SimulatedHost, state: PersistentState): void {
+    this.#durable.set(host, state);
+    const before = this.#generation.get(host) ?? 0;
+    if (state.generation < before) {
+      this.#world.violation(`${host.name} went back from generation ${before} to ${state.generation}`);
+    }
+    this.#generation.set(host, state.generation);
+  }
+
+  /** After each event: what begins must have been set up rightly. */
+  afterEvent(): void {
+    for (const host of this.#world.hosts) {
+      const phase = host.mirror?.pairing.phase ?? 'down';
+      if (phase === this.#lastPhase.get(host)) continue;
+      this.#lastPhase.set(host, phase);
+      const rule = host.mirror?.pairing.verdict?.rule;
+      this.#world.log(
+        `${host.name}: ${phase}${phase === 'down' || phase === 'handshake' ? '' : ` (${rule})`}`,
+      );
+      if (phase === 'resync-source' || phase === 'compare-source') this.#resyncBegins(host);
+      if (phase === 'in-sync') this.coverage(`${host.name} is in sync`);
+    }
+  }
+
+  /** A resync examines every block that differs, and is a full copy only for a copy that never held data. */
+  #resyncBegins(host: SimulatedHost): void {
+    const { mirror } = host;
+    const verdict = mirror?.pairing.verdict;
+    if (mirror === undefined || verdict === undefined) return;
+    this.resyncs.set(verdict.rule, (this.resyncs.get(verdict.rule) ?? 0) + 1);
+    const theirs = mirror.pairing.peerHello?.facts.data;
+    const firstSync =
+      theirs === 'fresh' || this.#durable.get(this.#world.otherThan(host))?.base === undefined;
+    if (verdict.scope === 'full') {
+      this.fullCopies += 1;
+      if (!firstSync) this.#world.violation(`${host.name} copies everything: ${verdict.rule}`);
+    }
+    const bits = (volume: number, block: number): boolean =>
+      mirror.replicas[volume]?.bitmap.has(block) ?? false;
+    this.#eachDifference((volume, sector) => {
+      if (bits(volume, Math.floor(sector / sectorsPerBlock)) || this.#isOpen(volume, sector))
+        return undefined;
+      return `${host.name} begins a resync (${verdict.rule}) without volume ${volume} sector ${sector}, which differs`;
+    });
+  }
+
+  /**
+   * Every difference between the copies is known to somebody: in a dirty bitmap, an activity log, or a request without
+   * answer. Needs both module processes; differences of a copy that never held data do not count.
+   */
+  coverage(when: string): void {
+    const mirrors = this.#world.hosts.map((host) => host.mirror);
+    if (mirrors.some((mirror) => mirror === undefined || mirror.state.base === undefined)) return;
+    this.#eachDifference((volume, sector) => {
+      const block = Math.floor(sector / sectorsPerBlock);
+      const extent = Math.floor((sector * sectorBytes) / extentSizeBytes);
+      for (const mirror of mirrors) {
+        const replica = mirror?.replicas[volume];
+        if (replica === undefined || replica.bitmap.has(block) || replica.log.hotExtents().includes(extent))
+          return undefined;
+      }
+      if (this.#isOpen(volume, sector)) return undefined;
+      return `${when}: volume ${volume} sector ${sector} differs and nobody knows`;
+    });
+  }
+
+  /** At rest and in sync: equal copies that keep every promise. */
+  equalCopies(): void {
+    this.#eachDifference(
+      (volume, sector) => `at rest the copies differ in volume ${volume} sector ${sector}`,
+    );
+    for (const host of this.#world.hosts) this.#checkContent(host, 'at rest');
+  }
+
+  #checkContent(host: SimulatedHost, when: string): void {
+    this.#world.histories.forEach((history, volume) => {
+      const seen = host.disks[volume]?.seen;
+      for (const sector of history.sectors()) {
+        const problem = history.problemOf(sector, seen?.[sector] ?? 0);
+        if (problem !== undefined) return this.#world.violation(`${host.name}: ${when}: ${problem}`);
+      }
+    });
+  }
+
+  #isOpen(volume: number, sector: number): boolean {
+    const at = sector * sectorBytes;
+    return this.#world.hosts.some((host) =>
+      host.guest
+        ?.openRequests(volume)
+        .some(({ offsetBytes, lengthBytes }) => at >= offsetBytes && at < offsetBytes + lengthBytes),
+    );
+  }
+
+  /** Calls `problem` with sectors that differ until it answers a sentence. */
+  #eachDifference(problem: (volume: number, sector: number) => string | undefined): void {
+    const [left, right] = this.#world.hosts;
+    left.disks.forEach((disk, volume) => {
+      const mine = disk.seen;
+      const theirs = right.disks[volume]?.seen as Uint32Array;
+      for (let sector = 0; sector < mine.length; sector += 1) {
+        if (mine[sector] === theirs[sector]) continue;
+        const found = problem(volume, sector);
+        if (found !== undefined)
+          return this.#world.violation(`${found} (${mine[sector]}, ${theirs[sector]})`);
+      }
+    });
+  }
+}

@@ -1,0 +1,234 @@
+/**
+ * A guest: from the start of its VM to its end. It reads, writes, zeroes, trims and flushes at random, overlapping, with
+ * content that no other request has, and checks what it reads. What was not answered when the module went away is asked
+ * again when the volumes are served again, as a hypervisor does that stops its VM on errors.
+ */
+import type { BlockDevice, BlockError } from '../../src/base/block-device.ts';
+import type { GuestHistory, PowerCount, Request } from './guest-history.ts';
+import type { Random } from './random.ts';
+import { bytesOf, sectorBytes, tagsOf } from './simulated-disk.ts';
+import { Life, type SimulatedTime } from './simulated-time.ts';
+
+export interface GuestWorld {
+  readonly time: SimulatedTime;
+  readonly random: Random;
+  readonly histories: readonly GuestHistory[];
+  readonly volumeSizeBytes: readonly number[];
+  /** A point in the order of all events. */
+  nextEvent(): number;
+  nextTag(): number;
+  /** The guest does not begin anything new. */
+  readonly guestsRest: boolean;
+  readonly guestThinkMs: number;
+  violation(text: string): void;
+}
+
+export interface GuestHost {
+  readonly name: string;
+  /** The volumes, when they are served to a VM that runs. */
+  servedVolumes(): readonly BlockDevice[] | undefined;
+  /** A write was acknowledged by this host: who holds it. */
+  acknowledgedNow(): readonly PowerCount[];
+}
+
+type Work = Request | { readonly kind: 'flush'; readonly volume: number };
+
+const outstandingMax = 6;
+const retryMs = 30;
+
+export class SimulatedGuest {
+  readonly life = new Life();
+  readonly #world: GuestWorld;
+  readonly #host: GuestHost;
+  /** What was asked for and not answered, with the number of times it was asked. */
+  readonly outstanding = new Map<Work, number>();
+  #again: Work[] = [];
+  #retrying = false;
+  acknowledgedCount = 0;
+  flushedCount = 0;
+
+  constructor(world: GuestWorld, host: GuestHost) {
+    this.#world = world;
+    this.#host = host;
+  }
+
+  start(): void {
+    this.#think();
+  }
+
+  /** The VM is gone: nothing is answered any more, and what was open is open for ever. */
+  end(): void {
+    this.life.end();
+    const over = this.#world.nextEvent();
+    for (const work of this.outstanding.keys()) if (work.kind !== 'flush') work.ended = over;
+    this.outstanding.clear();
+  }
+
+  /** Requests that this host has not answered. */
+  openRequests(volume: number): readonly Request[] {
+    const open: Request[] = [];
+    for (const work of this.outstanding.keys())
+      if (work.kind !== 'flush' && work.volume === volume) open.push(work);
+    return open;
+  }
+
+  /** Its module was restarted: what it had not answered is asked again. */
+  disconnected(): void {
+    this.#again = [...this.outstanding.keys()];
+    this.#retrySoon();
+  }
+
+  /** One write, now: for scenarios. */
+  write(volume: number, offsetBytes: number, lengthBytes: number, fua = false): Request {
+    return this.#change('write', volume, offsetBytes, lengthBytes, fua);
+  }
+
+  flush(volume: number): void {
+    this.#begin({ kind: 'flush', volume });
+  }
+
+  #think(): void {
+    const { time, random, guestThinkMs } = this.#world;
+    time.after(
+      random.between(0, guestThinkMs * 2),
+      () => {
+        this.#act();
+        this.#think();
+      },
+      this.life,
+    );
+  }
+
+  #act(): void {
+    const { random, guestsRest, volumeSizeBytes } = this.#world;
+    if (guestsRest || this.outstanding.size >= outstandingMax || this.#host.servedVolumes() === undefined)
+      return;
+    const volume = random.below(volumeSizeBytes.length);
+    const verb = random.below(100);
+    if (verb < 12) return this.flush(volume);
+    const sectors = (volumeSizeBytes[volume] as number) / sectorBytes;
+    // Half of it falls on a small hot area, so that requests overlap.
+    const span = random.chance(0.5) ? Math.min(sectors, 128) : sectors;
+    const length = Math.min(1 + random.below(random.chance(0.7) ? 4 : 32), span);
+    const offset = random.below(span - length + 1);
+    const [offsetBytes, lengthBytes] = [offset * sectorBytes, length * sectorBytes];
+    if (verb < 25) this.#read(volume, offsetBytes, lengthBytes);
+    else if (verb < 30) this.#change('zero', volume, offsetBytes, lengthBytes, random.chance(0.2));
+    else if (verb < 35) this.#change('trim', volume, offsetBytes, lengthBytes, random.chance(0.2));
+    else this.#change('write', volume, offsetBytes, lengthBytes, random.chance(0.1));
+  }
+
+  #change(
+    kind: Request['kind'],
+    volume: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    fua: boolean,
+  ): Request {
+    const request: Request = {
+      kind,
+      volume,
+      offsetBytes,
+      lengthBytes,
+      fua,
+      tag: kind === 'write' ? this.#world.nextTag() : 0,
+      begun: this.#world.nextEvent(),
+      ended: Number.POSITIVE_INFINITY,
+      acknowledged: false,
+      flushed: false,
+      holders: [],
+    };
+    this.#world.histories[volume]?.begun(request);
+    this.#begin(request);
+    return request;
+  }
+
+  #read(volume: number, offsetBytes: number, lengthBytes: number): void {
+    const device = this.#host.servedVolumes()?.[volume];
+    device?.read(offsetBytes, lengthBytes, {
+      done: (error, chunks) => {
+        if (error !== undefined || !this.life.alive) return;
+        tagsOf(chunks, lengthBytes).forEach((tag, index) => {
+          const problem = this.#world.histories[volume]?.problemOf(offsetBytes / sectorBytes + index, tag);
+          if (problem !== undefined)
+            this.#world.violation(`the guest on ${this.#host.name} read: ${problem}`);
+        });
+      },
+    });
+  }
+
+  #begin(work: Work): void {
+    this.outstanding.set(work, 0);
+    this.#ask(work);
+  }
+
+  #ask(work: Work): void {
+    const device = this.#host.servedVolumes()?.[work.volume];
+    if (device === undefined) return this.#askAgain(work);
+    const attempt = (this.outstanding.get(work) ?? 0) + 1;
+    this.outstanding.set(work, attempt);
+    if (work.kind === 'flush') {
+      const history = this.#world.histories[work.volume];
+      const covered = history?.flushCovers() ?? [];
+      device.flush({
+        done: (error) => {
+          if (this.#answered(work, attempt, error)) {
+            history?.flushed(covered);
+            this.flushedCount += 1;
+          }
+        },
+      });
+      return;
+    }
+    const { kind, offsetBytes, lengthBytes, fua } = work;
+    const completion = { done: (error: BlockError | undefined) => this.#changed(work, attempt, error) };
+    if (kind === 'trim') device.trim(offsetBytes, lengthBytes, fua, completion);
+    else if (kind === 'zero')
+      device.zero(offsetBytes, lengthBytes, { fua, mayPunch: true, fast: false }, completion);
+    else {
+      const tags = new Uint32Array(lengthBytes / sectorBytes).fill(work.tag);
+      device.write(offsetBytes, lengthBytes, [bytesOf(tags)], fua, completion);
+    }
+  }
+
+  #changed(request: Request, attempt: number, error: BlockError | undefined): void {
+    if (!this.#answered(request, attempt, error)) return;
+    request.ended = this.#world.nextEvent();
+    request.holders = this.#host.acknowledgedNow().map((host) => ({ host, losses: host.powerLosses }));
+    this.#world.histories[request.volume]?.acknowledged(request);
+    this.acknowledgedCount += 1;
+  }
+
+  /** True when the request was done; a closed volume is tried again. */
+  #answered(work: Work, attempt: number, error: BlockError | undefined): boolean {
+    if (!this.life.alive || this.outstanding.get(work) !== attempt || this.#again.includes(work))
+      return false;
+    if (error === 'shutting-down') {
+      this.#askAgain(work);
+      return false;
+    }
+    if (error !== undefined) this.#world.violation(`the guest on ${this.#host.name} got ${error}`);
+    this.outstanding.delete(work);
+    return true;
+  }
+
+  #askAgain(work: Work): void {
+    if (!this.#again.includes(work)) this.#again.push(work);
+    this.#retrySoon();
+  }
+
+  #retrySoon(): void {
+    if (this.#retrying) return;
+    this.#retrying = true;
+    this.#world.time.after(
+      retryMs,
+      () => {
+        this.#retrying = false;
+        if (this.#again.length === 0) return;
+        if (this.#host.servedVolumes() === undefined) return this.#retrySoon();
+        for (const work of this.#again.splice(0)) this.#ask(work);
+      },
+      this.life,
+    );
+  }
+}

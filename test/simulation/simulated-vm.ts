@@ -1,0 +1,98 @@
+/**
+ * The VM on one host, and the edge that works towards the wish of the module: level-triggered, with delays. It goes on when
+ * the module process dies, and ends with its host. A guest lives in it from its start to its end.
+ */
+import type { VmState, VmWish } from '../../src/cluster/mirror.ts';
+import type { Random } from './random.ts';
+import type { SimulatedTime } from './simulated-time.ts';
+import type { Timer } from '../../src/base/clock.ts';
+
+export interface VmEvents {
+  changed(state: VmState): void;
+  /** A guest begins in a VM that was started now. */
+  booted(): void;
+  ended(): void;
+}
+
+export class SimulatedVm {
+  state: VmState = 'stopped';
+  #wish: VmWish = 'as-is';
+  #action: Timer | undefined;
+  #doing: VmState | undefined;
+  readonly #time: SimulatedTime;
+  readonly #random: Random;
+  readonly #events: VmEvents;
+
+  constructor(time: SimulatedTime, random: Random, events: VmEvents) {
+    this.#time = time;
+    this.#random = random;
+    this.#events = events;
+  }
+
+  /** The guest executes: a VM that is being shut down does too. */
+  get executes(): boolean {
+    return this.state === 'running' || this.state === 'stopping';
+  }
+
+  want(wish: VmWish): void {
+    this.#wish = wish;
+    this.#work();
+  }
+
+  /** The host is gone. */
+  powerLost(): void {
+    this.#action?.cancel();
+    this.#action = undefined;
+    this.#doing = undefined;
+    this.#wish = 'as-is';
+    if (this.state !== 'stopped') this.#events.ended();
+    this.state = 'stopped';
+  }
+
+  /** The next step from the present state towards the wish. */
+  #work(): void {
+    const { state } = this;
+    if (this.#action !== undefined) {
+      // Only an orderly end can be overtaken.
+      if (!(this.#doing === 'stopping' && this.#wish === 'destroyed')) return;
+      this.#action.cancel();
+    }
+    switch (this.#wish) {
+      case 'running':
+        if (state === 'stopped') this.#step('starting', 50, 500, 'running');
+        else if (state === 'paused') this.#step(undefined, 2, 40, 'running');
+        return;
+      case 'paused':
+        if (state === 'running') this.#step(undefined, 2, 40, 'paused');
+        return;
+      case 'stopped-gracefully':
+        if (state === 'running') this.#step('stopping', 300, 2000, 'stopped');
+        else if (state === 'paused') this.#step(undefined, 20, 100, 'stopped');
+        return;
+      case 'destroyed':
+        if (state !== 'stopped') this.#step(undefined, 20, 150, 'stopped');
+        return;
+      case 'as-is':
+        return;
+    }
+  }
+
+  #step(meanwhile: VmState | undefined, fromMs: number, toMs: number, end: VmState): void {
+    if (meanwhile !== undefined) this.#become(meanwhile);
+    this.#doing = meanwhile;
+    this.#action = this.#time.after(this.#random.between(fromMs, toMs), () => {
+      this.#action = undefined;
+      this.#doing = undefined;
+      this.#become(end);
+      this.#work();
+    });
+  }
+
+  #become(state: VmState): void {
+    const before = this.state;
+    this.state = state;
+    if (state === 'stopped') this.#events.ended();
+    if (state === 'running' && before === 'starting') this.#events.booted();
+    this.#events.changed(state);
+  }
+}
