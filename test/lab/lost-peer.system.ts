@@ -33,7 +33,7 @@ describe('a real pair loses its link, its secondary or its witness', () => {
     await guest.progress(1000);
   });
   afterEach(() => pair.endLoads());
-  after(() => pair.end());
+  after(() => pair?.end());
 
   /** Why a node serves no guest; fails if it does. */
   async function refusalOf(node: LabNode): Promise<ErrorCode> {

@@ -24,7 +24,7 @@ describe('an operator stops, starts and swaps a real pair', () => {
     await guest.progress(1000);
   });
   afterEach(() => pair.endLoads());
-  after(() => pair.end());
+  after(() => pair?.end());
 
   const command = (node: LabNode, verb: string): Promise<unknown> =>
     pair.lab.call(node, verb, {}, commandDeadlineMs);

@@ -21,7 +21,7 @@ describe('one node of a real pair loses power, default timers', () => {
     pair = await RealPair.start();
   });
   afterEach(() => pair.endLoads());
-  after(() => pair.end());
+  after(() => pair?.end());
 
   it('the primary loses power: the survivor holds every acknowledged write, and the return is a small resync', async () => {
     const primary = await pair.primary();
@@ -72,7 +72,7 @@ describe('both nodes of a real pair lose power, fast timers', () => {
     pair = await RealPair.start({ timerProfile: 'fast' });
   });
   afterEach(() => pair.endLoads());
-  after(() => pair.end());
+  after(() => pair?.end());
 
   for (const first of ['primary', 'secondary'] as const) {
     it(`both lose power and the former ${first} is back first: nothing is lost`, async () => {

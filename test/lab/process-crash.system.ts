@@ -25,7 +25,7 @@ describe('processes of a real pair are killed under load', () => {
     await guest.progress(1000);
   });
   afterEach(() => pair.endLoads());
-  after(() => pair.end());
+  after(() => pair?.end());
 
   const supervisorPid = (node: LabNode): number =>
     readLabRecord(pair.lab.directory).processes[node]?.pid ?? 0;

@@ -80,6 +80,24 @@ describe('link transport', () => {
     expect(handlers.alpha.count('failed')).to.equal(1);
   });
 
+  for (const side of ['alpha', 'beta'] as const) {
+    it(`${side} stops and starts again: nothing meanwhile, then a new connection`, async () => {
+      const { alpha, beta, handlers } = await openPair();
+      const transport = side === 'alpha' ? alpha : beta;
+      const other = side === 'alpha' ? handlers.beta : handlers.alpha;
+      const { address } = beta;
+      transport.stop();
+      await other.until('the other side is told', () => other.count('closed') === 1);
+      await handlers[side].until('the own side is told', () => handlers[side].count('closed') === 1);
+      if (side === 'beta') await other.until('a dial is not heeded', () => other.count('failed') === 1);
+      expect(other.count('opened')).to.equal(1);
+      expect(beta.address).to.deep.equal(address);
+      transport.start(handlers[side]);
+      await other.until('it opens again', () => other.count('opened') === 2);
+      await handlers[side].until('both sides', () => handlers[side].count('opened') === 2);
+    });
+  }
+
   it('a newer connection of the peer replaces the older one', async () => {
     const pair = await openPair();
     const second = await openLinkTransport({
