@@ -27,6 +27,7 @@ describe('a real pair loses its link, its secondary or its witness', () => {
     pair = await RealPair.start();
   });
   beforeEach(async () => {
+    await pair.recover();
     primary = await pair.primary();
     secondary = primary === 'A' ? 'B' : 'A';
     guest = await pair.load(primary);

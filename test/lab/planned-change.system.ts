@@ -18,6 +18,7 @@ describe('an operator stops, starts and swaps a real pair', () => {
     pair = await RealPair.start();
   });
   beforeEach(async () => {
+    await pair.recover();
     primary = await pair.primary();
     secondary = primary === 'A' ? 'B' : 'A';
     guest = await pair.load(primary);

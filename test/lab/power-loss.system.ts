@@ -20,6 +20,7 @@ describe('one node of a real pair loses power, default timers', () => {
   before(async () => {
     pair = await RealPair.start();
   });
+  beforeEach(() => pair.recover());
   afterEach(() => pair.endLoads());
   after(() => pair?.end());
 
@@ -71,6 +72,7 @@ describe('both nodes of a real pair lose power, fast timers', () => {
   before(async () => {
     pair = await RealPair.start({ timerProfile: 'fast' });
   });
+  beforeEach(() => pair.recover());
   afterEach(() => pair.endLoads());
   after(() => pair?.end());
 

@@ -21,6 +21,7 @@ describe('processes of a real pair are killed under load', () => {
     pair = await RealPair.start();
   });
   beforeEach(async () => {
+    await pair.recover();
     guest = await pair.load(await pair.primary());
     await guest.progress(1000);
   });

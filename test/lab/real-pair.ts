@@ -154,6 +154,20 @@ export class RealPair {
     await Promise.all(this.#loads.splice(0).map((load) => load.kill()));
   }
 
+  /** Whatever the test before left: everything runs, nothing is cut or frozen, no guest writes, the pair is in sync. */
+  async recover(): Promise<void> {
+    await this.endLoads();
+    this.lab.heal();
+    const { nodes, witness } = await this.lab.status();
+    if (!witness.powered) await this.lab.startMachine('witness');
+    for (const node of labNodes) {
+      for (const pid of this.lab.pids(node)) process.kill(pid, 'SIGCONT');
+      if (!nodes[node].powered) await this.lab.startMachine(node);
+      if (nodes[node].module?.state === 'STOP') await this.lab.call(node, 'start', {}, againInSyncDeadlineMs);
+    }
+    await this.inSync();
+  }
+
   socketPath(node: LabNode): string {
     return this.lab.nodes[node].paths.nbd(labVolume);
   }
