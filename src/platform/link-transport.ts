@@ -112,6 +112,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
     if (this.#handler !== undefined || this.#closing !== undefined) return;
     this.#handler = handler;
     this.#lastFailure = undefined;
+    this.#listener?.dropIgnored();
     if (dials(this.#options.self, this.#options.peer)) this.#dialNow();
   }
 
@@ -213,6 +214,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
     }
     this.#connection?.setCut(cut);
     if (cut) return;
+    this.#listener?.dropIgnored();
     for (const connection of this.#lingering) connection.setCut(false);
     this.#lingering.clear();
   }
