@@ -1,14 +1,18 @@
-/** A client that connects again and again: what it is refused, and how long it waits for the server's greeting. */
-import { connect } from 'node:net';
+/** A client that opens the export again and again: what it is refused, and how long it waits. */
+import { WorldError } from '../../src/base/errors.ts';
+import { labVolume } from '../../src/lab/lab-layout.ts';
+import { connectNbd } from '../../src/platform/nbd-connection.ts';
+import { systemClock } from '../../src/platform/system-clock.ts';
 import { monotonicMs } from './write-journal.ts';
 
-/** How long one connection may wait for the greeting, ms. */
-const greetingDeadlineMs = 10_000;
+/** How long one attempt may take, ms. */
+const openDeadlineMs = 10_000;
 
 export class KnockingClient {
-  /** Connections that were refused, or that nobody greeted in time. */
+  /** Attempts that were refused, by whoever, or that nobody answered in time. */
   readonly refusals: string[] = [];
-  greetings = 0;
+  /** Attempts that opened the export. */
+  opened = 0;
   longestWaitMs = 0;
   readonly #path: string;
   readonly #done: Promise<void>;
@@ -27,29 +31,21 @@ export class KnockingClient {
   async #knockOn(): Promise<void> {
     while (!this.#ending) {
       const startedMs = monotonicMs();
-      const outcome = await this.#knock();
-      if (outcome === 'greeted') this.greetings += 1;
-      else if (outcome !== 'dropped') this.refusals.push(outcome);
+      await this.#knock();
       this.longestWaitMs = Math.max(this.longestWaitMs, monotonicMs() - startedMs);
     }
   }
 
-  /** `dropped`: it was accepted, and the server died before it said anything. */
-  #knock(): Promise<string> {
-    return new Promise((resolve) => {
-      const socket = connect(this.#path);
-      let connected = false;
-      const end = (outcome: string): void => {
-        socket.destroy();
-        resolve(outcome);
-      };
-      socket.setTimeout(greetingDeadlineMs, () => end('no greeting in time'));
-      socket.once('connect', () => {
-        connected = true;
-      });
-      socket.once('data', () => end('greeted'));
-      socket.once('error', (error) => end(connected ? 'dropped' : error.message));
-      socket.once('close', () => end('dropped'));
-    });
+  async #knock(): Promise<void> {
+    const options = { clock: systemClock, handshakeTimeoutMs: openDeadlineMs };
+    try {
+      const client = await connectNbd({ path: this.#path }, labVolume, options);
+      client.destroy();
+      this.opened += 1;
+    } catch (error) {
+      // A server that dies in the middle of the negotiation is no refusal.
+      const text = error instanceof WorldError ? `${error.code}: ${error.found}` : String(error);
+      if (!/closed|ECONNRESET|EPIPE/.test(text)) this.refusals.push(text);
+    }
   }
 }
