@@ -284,6 +284,9 @@ export class Mirror {
     if (this.#starting !== undefined) return void this.#starting.push(done);
     this.run = 'started';
     this.#starting = [done];
+    // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
+    if (this.config.hasVm && this.vm === 'running')
+      this.#want('paused', 'the module process was restarted while its VM ran');
     this.#mayNotClaim = undefined;
     // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
     forEachReplica(
@@ -296,9 +299,7 @@ export class Mirror {
         if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
           this.serving = true;
           this.primary.hold();
-          // How long the peer has not heard this node is unknown: it may be about to start the VM.
           this.#paused = true;
-          this.#want('paused', 'the module process was restarted while its VM ran');
           this.#ports.exports.serve(
             true,
             'the module process was restarted; requests wait for the peer or the arbiter',

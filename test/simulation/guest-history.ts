@@ -102,7 +102,8 @@ export class GuestHistory {
     const lost: Request[] = [];
     for (const request of this.#unflushed) {
       if (!mustSurvive(request)) continue;
-      if (request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses)) continue;
+      if (request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses))
+        continue;
       let missing = false;
       this.#eachSector(request, (sector) => {
         missing ||= this.problemOf(sector, seen[sector] as number) !== undefined;
