@@ -1,6 +1,7 @@
 /**
- * How fast the link is between two processes on the loopback, TLS on: 1 MiB frames one way, and 4 KiB messages there and back with 1 and
- * with 16 under way. Run: node --import tsx bench/link-transport.ts [seconds]
+ * How fast the link is between two processes on the loopback, TLS on: 1 MiB frames one way, and 4 KiB
+ * messages there and back with 1 and with 16 under way. Run: node --import tsx bench/link-transport.ts
+ * [seconds]
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,7 +23,10 @@ interface Start {
   readonly pems: readonly [string, string, string];
 }
 
-/** Far side: answers each whole message with one of the same size; swallows frames and answers a byte count at the end. */
+/**
+ * Far side: answers each whole message with one of the same size; swallows frames and answers a byte count at
+ * the end.
+ */
 async function farSide(): Promise<void> {
   const [{ pems }] = (await once(process, 'message')) as [Start];
   let echo = false;

@@ -1,24 +1,22 @@
 // The Debian packages that tests and demo need, and how they get there. Plain JavaScript: runs before anything is installed.
 import { spawnSync } from 'node:child_process';
 
-/** Program or file that is used -> package. */
-export const debianPackages = [
+/** For the demo: a VM, and a guest made of what the distribution ships. */
+export const demoPackages = [
   'qemu-system-x86',
   'qemu-utils',
-  'fio',
-  'libnbd-bin',
-  'nbdkit',
   'linux-image-cloud-amd64',
   'busybox-static',
-  'cpio',
   'e2fsprogs',
-  'strace',
 ];
 
+/** For the tests, beside those of the demo: clients of other makers, and tracing. */
+export const testPackages = ['fio', 'libnbd-bin', 'nbdkit', 'strace'];
+
 /** Packages that are not installed; `undefined` when this is no Debian system. */
-function findMissing() {
+function findMissing(packages) {
   const format = '${Package} ${db:Status-Status}\n';
-  const query = spawnSync('dpkg-query', ['-W', '-f', format, ...debianPackages], { encoding: 'utf8' });
+  const query = spawnSync('dpkg-query', ['-W', '-f', format, ...packages], { encoding: 'utf8' });
   if (query.error !== undefined) return undefined;
   const installed = new Set(
     query.stdout
@@ -26,19 +24,19 @@ function findMissing() {
       .filter((line) => line.endsWith(' installed'))
       .map((line) => line.split(' ')[0]),
   );
-  return debianPackages.filter((name) => !installed.has(name));
+  return packages.filter((name) => !installed.has(name));
 }
 
-/** Installs what is missing. Returns a sentence when that is not possible. */
-export function installDebianPackages() {
-  const missing = findMissing();
+/** Installs what is missing, and says so first. Returns a sentence when that is not possible. */
+export function installDebianPackages(packages, progress = 'inherit') {
+  const missing = findMissing(packages);
   if (missing === undefined) return 'wanted a Debian system; found none (no dpkg-query)';
   if (missing.length === 0) return undefined;
   if (process.getuid() !== 0) {
     return `wanted the packages ${missing.join(' ')}; install them as root: apt-get install ${missing.join(' ')}`;
   }
-  console.log(`installing ${missing.join(' ')}`);
-  const options = { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
+  console.error(`installing Debian packages: ${missing.join(' ')}`);
+  const options = { stdio: progress, env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } };
   const steps = [['update'], ['install', '-y', '--no-install-recommends', ...missing]];
   for (const args of steps) {
     const { status } = spawnSync('apt-get', args, options);

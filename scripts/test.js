@@ -2,11 +2,12 @@
 // tests, system tests. Plain JavaScript, because nothing is installed yet. A step that fails counts as one failure; skipped
 // tests fail the run. The last line is "N passed, N failed, N skipped".
 import { spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installDebianPackages } from './debian-packages.js';
+import { demoPackages, installDebianPackages, testPackages } from './debian-packages.js';
+import { installDependencies } from './npm-dependencies.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 /** Longest time that one mocha run may take, ms. */
@@ -36,26 +37,6 @@ function giveUp(what) {
   finish();
 }
 
-/** Whether every package of the lock file is installed in its version; optional ones depend on the platform. */
-function dependenciesInstalled() {
-  const installedFile = join(root, 'node_modules', '.package-lock.json');
-  if (!existsSync(installedFile)) return false;
-  const wanted = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
-  const installed = JSON.parse(readFileSync(installedFile, 'utf8')).packages;
-  return Object.entries(wanted).every(
-    ([path, entry]) => path === '' || entry.optional === true || installed[path]?.version === entry.version,
-  );
-}
-
-function installDependencies() {
-  if (dependenciesInstalled()) return;
-  const folder = lstatSync(join(root, 'node_modules'), { throwIfNoEntry: false });
-  // "npm ci" would empty the folder that the link names, which belongs to another checkout.
-  if (folder?.isSymbolicLink())
-    giveUp('node_modules is a link to a folder that does not fit package-lock.json');
-  if (!run('npm', ['ci', '--no-audit', '--no-fund'])) giveUp('npm ci');
-}
-
 /** Runs one mocha configuration and adds its counts. */
 function mocha(name, config) {
   console.log(`\n== ${name} tests`);
@@ -81,8 +62,7 @@ function mocha(name, config) {
   for (const key of Object.keys(total)) total[key] += counts[key];
 }
 
-installDependencies();
-const problem = installDebianPackages();
+const problem = installDependencies() ?? installDebianPackages([...demoPackages, ...testPackages]);
 if (problem !== undefined) giveUp(problem);
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 if (!run('npm', ['run', '--silent', 'build'])) giveUp('build');

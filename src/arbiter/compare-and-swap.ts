@@ -1,9 +1,11 @@
 /**
- * The one decision that an arbiter makes, as a pure function: shared by the witness, the simulators and the tests.
+ * The one decision that an arbiter makes, as a pure function: shared by the witness, the simulators and the
+ * tests.
  *
- * Invariants: a record changes only when it is exactly as the asker expected; generations grow by one; an operation that
- * was granted is granted again, unchanged, as long as its record stands. It keeps nothing, locks nothing and knows
- * nothing of who asks: a caller that must restrict who may claim for whom checks that first.
+ * Invariants: a record changes only when it is exactly as the asker expected; generations grow by one; an
+ * operation that was granted is granted again, unchanged, as long as its record stands. It keeps nothing,
+ * locks nothing and knows nothing of who asks: a caller that must restrict who may claim for whom checks that
+ * first.
  */
 import type { Decision } from '../base/decision.ts';
 import type { ArbiterRecord } from '../disk/state.ts';
@@ -41,7 +43,10 @@ interface SwapRule {
   readonly action: (swap: Swap) => SwapAction;
 }
 
-/** Evaluated top-down; the first row that applies decides. Where none does, the swap is refused (`record-differs`). */
+/**
+ * Evaluated top-down; the first row that applies decides. Where none does, the swap is refused
+ * (`record-differs`).
+ */
 const swapRules: readonly SwapRule[] = [
   {
     rule: 'generation-does-not-follow',

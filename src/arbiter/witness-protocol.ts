@@ -1,14 +1,17 @@
 /**
- * What a node and the witness say to each other: one JSON object a line, UTF-8, over an authenticated connection.
+ * What a node and the witness say to each other: one JSON object a line, UTF-8, over an authenticated
+ * connection.
  *
- * Order: the witness speaks first (`WitnessHello`, only after it has accepted the certificate of the node); then the node sends
- * requests, one at a time or several, and each is answered once under its `id`, in order. A line that cannot be understood is
- * answered with a `WitnessFailure` and ends the connection. A `WitnessFailure` never means that a swap was refused.
+ * Order: the witness speaks first (`WitnessHello`, only after it has accepted the certificate of the node);
+ * then the node sends requests, one at a time or several, and each is answered once under its `id`, in order.
+ * A line that cannot be understood is answered with a `failure` and ends the connection. A `failure` never
+ * means that a swap was refused.
  *
  * Protocol versions, newest first:
- *   1  `swap` and `read` of one record per (cluster, module); the cluster is the one that the certificate names.
+ *   1  `swap` and `read` of one record per (cluster, module); the certificate names the cluster.
  *
- * Everything here parses untrusted bytes: the functions answer a value or a sentence that names the wrong path, and never throw.
+ * Everything here parses untrusted bytes: the functions answer a value or a sentence that names the wrong
+ * path, and never throw.
  */
 import { z } from 'zod';
 import { hexIdPattern, nodeNamePattern } from '../base/identity.ts';
@@ -43,7 +46,9 @@ const requestShape = z.discriminatedUnion('op', [
   z.strictObject({ id: requestIdShape, op: z.literal('read'), moduleId: moduleIdShape }),
 ]);
 
-/** Why a request has no answer. `storage-failed`: it may have been carried out; the others: nothing changed. */
+/**
+ * Why a request has no answer. `storage-failed`: it may have been carried out; the others: nothing changed.
+ */
 const failureCodes = ['protocol-violation', 'request-rejected', 'record-damaged', 'storage-failed'] as const;
 
 const responseShape = z.discriminatedUnion('kind', [
@@ -111,8 +116,8 @@ export function encodeLine(message: WitnessHello | WitnessRequest | WitnessRespo
 }
 
 /**
- * Cuts a byte stream into lines and bounds what it buffers. `push` hands out complete lines, without their line feed; it
- * answers false, and nothing more may be pushed, once a line is longer than `lineBytesMax`.
+ * Cuts a byte stream into lines and bounds what it buffers. `push` hands out complete lines, without their
+ * line feed; it answers false, and nothing more may be pushed, once a line is longer than `lineBytesMax`.
  */
 export class LineCutter {
   #partial = new Uint8Array(0);

@@ -55,6 +55,7 @@ export const errorCatalogue = {
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',
+  'vm-already-running': 'The VM runs, or may run: it cannot be started a second time.',
   'vm-not-found': 'The hypervisor knows no such VM.',
   'vm-action-failed': 'An action on the VM failed or did not end within its deadline.',
 } as const satisfies Record<string, string>;

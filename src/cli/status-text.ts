@@ -1,19 +1,8 @@
 /** Statuses as text for people: one headline with the reason, then the particulars. */
+import { sizeText } from '../base/size-text.ts';
 import type { ModuleStatus, ResyncProgress } from '../base/status.ts';
 import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
-
-const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
-
-export function sizeText(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
-}
 
 function resyncText(resync: ResyncProgress): string {
   const { examinedBytes, totalBytes, sentBytes, etaMs, direction, rule, because } = resync;
@@ -36,6 +25,14 @@ export function moduleText(status: ModuleStatus): string {
   }
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);
   return lines.join('\n');
+}
+
+/** Newest first: when, what was decided, by which rule, and why. */
+export function decisionsText(status: ModuleStatus): string {
+  const lines = status.decisions.map(
+    ({ at, action, rule, because }) => `${at}  ${action} (${rule}): ${because}`,
+  );
+  return [moduleText(status), ...lines].join('\n');
 }
 
 export function supervisedText(modules: readonly SupervisedStatus[]): string {

@@ -157,7 +157,8 @@ export class Departure {
         if (!still()) return;
         forEachReplica(
           replicas,
-          (replica, done) => replica.emptyLog(done),
+          // Dirty blocks in sync: writes that this node's disk had no room for. They must stay covered.
+          (replica, done) => (replica.bitmap.count === 0 ? replica.emptyLog(done) : replica.fold(done)),
           (ok) => {
             if (ok && still()) then();
           },

@@ -114,6 +114,10 @@ export class Mirror {
   #paused = false;
   #wish: VmWish = 'as-is';
   #readingRecord = false;
+  /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
+  #becomingAlone = false;
+  /** Grows when the node stands down: what was on its way to serving is over. */
+  #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
   #readNotBeforeMs = 0;
@@ -354,7 +358,7 @@ export class Mirror {
         'writes are held longer than a guest should wait in doubt',
       );
     }
-    if (this.departure.handing || this.#diskFailed) return;
+    if (this.departure.handing || this.#diskFailed || this.#becomingAlone) return;
     const decision = decideAlone(
       {
         started: true,
@@ -491,7 +495,11 @@ export class Mirror {
       `the arbiter's record names this node (generation ${next.generation})`,
     );
     const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
-    this.persist(patch, () => this.#becomeAlone());
+    this.#becomingAlone = true;
+    const turn = this.#turn;
+    this.persist(patch, () => {
+      if (this.#turn === turn) this.#becomeAlone();
+    });
   }
 
   #refusedBy(record: { readonly holder: string; readonly generation: number } | undefined): void {
@@ -522,9 +530,13 @@ export class Mirror {
   /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
   #becomeAlone(): void {
     this.pairing.resumeWithBoot = undefined;
+    this.#becomingAlone = true;
+    const turn = this.#turn;
     this.secondary.whenIdle(() => {
+      if (this.#turn !== turn) return;
       this.primary.hold();
       const goOn = (): void => {
+        this.#becomingAlone = false;
         this.#serve();
         // A peer that came back meanwhile learns the new generation.
         this.pairing.sayHello();
@@ -552,6 +564,8 @@ export class Mirror {
 
   /** Ends everything this node serves; `then` when its VM provably does not run and none of its disk requests is left. */
   #standDown(because: string, then: () => void): void {
+    this.#turn += 1;
+    this.#becomingAlone = false;
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.primary.abandon();

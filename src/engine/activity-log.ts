@@ -15,8 +15,6 @@ export interface ExtentUser {
   readonly lengthBytes: number;
   /** Called once when the extents are durably hot, if `reserve` had answered false. */
   extentsHot(): void;
-  /** It waits no more and holds no extents. */
-  waitEnded(): void;
 }
 
 export interface ActivityLogPort {
@@ -31,6 +29,7 @@ class HotExtent {
   inFlight = 0;
   /** Tick of the latest completed write; settled when a pass that began after it has worked. */
   lastWriteTick = 0;
+  pinned = false;
 
   constructor(index: number) {
     this.index = index;
@@ -87,9 +86,18 @@ export class ActivityLog {
     if (this.#waiting.length > 0 && this.#transaction === undefined) this.#startTransaction();
   }
 
-  /** Nobody waits any more, except for the transaction under way. Who waited is told, without having its extents. */
-  dropWaiting(): void {
-    for (const user of this.#waiting.splice(0)) user.waitEnded();
+  /** The copies differ there and no durable bitmap page says so: the extents stay until the log is folded. */
+  pin(user: ExtentUser): void {
+    const last = lastExtent(user);
+    for (let index = firstExtent(user); index <= last; index += 1) {
+      const extent = this.#hot.get(index);
+      if (extent !== undefined) extent.pinned = true;
+    }
+  }
+
+  /** Forgets everybody who waits for room, and says who they were; they hold nothing. */
+  cancelWaiting(): ExtentUser[] {
+    return this.#waiting.splice(0);
   }
 
   /** Extents in the durable list, for folding and display. */
@@ -139,7 +147,8 @@ export class ActivityLog {
       this.#waiting.shift();
     }
     if (taken.length === 0) {
-      this.#port.wantSettled();
+      // Settling makes room only if some extent is idle and not settled yet; otherwise a release tries again.
+      if (this.#canSettleMore()) this.#port.wantSettled();
       return;
     }
     this.#transaction = taken;
@@ -165,6 +174,13 @@ export class ActivityLog {
     if (this.#waiting.length > 0) this.#startTransaction();
   }
 
+  #canSettleMore(): boolean {
+    for (const extent of this.#hot.values()) {
+      if (!extent.pinned && extent.inFlight === 0 && extent.lastWriteTick > this.#settledTick) return true;
+    }
+    return false;
+  }
+
   #coldCount(user: ExtentUser): number {
     let cold = 0;
     const last = lastExtent(user);
@@ -181,7 +197,7 @@ export class ActivityLog {
     const evicted: number[] = [];
     for (const extent of this.#hot.values()) {
       if (excess === 0) break;
-      if (extent.inFlight > 0 || extent.lastWriteTick > this.#settledTick) continue;
+      if (extent.pinned || extent.inFlight > 0 || extent.lastWriteTick > this.#settledTick) continue;
       if (extent.index >= first && extent.index <= last) continue;
       evicted.push(extent.index);
       excess -= 1;

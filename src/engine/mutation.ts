@@ -19,6 +19,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   readonly fua: boolean;
   readonly mayPunch: boolean;
   readonly guest: Completion;
+  /** What it waits for: its range, its extents, the gate, or its copies. */
+  stage: 'range' | 'log' | 'gate' | 'copies' | 'done' = 'range';
   localPending = false;
   peerPending = false;
   /** Was let through to the disks. */
@@ -29,8 +31,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   dirty = false;
   /** Holds its extents in the activity log. */
   hot = false;
-  /** Waits for the activity log. */
-  waitsForExtents = false;
+  /** The own disk failed it: it is never acknowledged, whatever the peer says. */
+  failed = false;
   /** Must never be acknowledged. */
   abandoned = false;
   error: BlockError | undefined = undefined;
@@ -58,19 +60,10 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
     this.guest = guest;
   }
 
-  /** Nothing of it is under way: no disk request, no answer, no range or extent that it waits for. */
-  get atRest(): boolean {
-    return !this.localPending && !this.peerPending && this.blockers === 0 && !this.waitsForExtents;
-  }
-
   markDirty(): void {
     if (this.dirty) return;
     this.dirty = true;
     this.replica.bitmap.setRange(this.offsetBytes, this.lengthBytes);
-  }
-
-  abandon(): void {
-    this.abandoned = true;
   }
 
   rangeAcquired(): void {
@@ -78,9 +71,6 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   }
   extentsHot(): void {
     this.engine.extentsHot(this);
-  }
-  waitEnded(): void {
-    this.waitsForExtents = false;
   }
   done(error: BlockError | undefined): void {
     this.engine.localDone(this, error);
@@ -100,6 +90,7 @@ export class FlushCycle implements Completion, AnswerSink {
   localPending = false;
   peerPending = false;
   both = false;
+  failed = false;
   abandoned = false;
 
   constructor(engine: PrimaryEngine, replica: Replica, waiters: readonly Completion[], tick: number) {
@@ -107,10 +98,6 @@ export class FlushCycle implements Completion, AnswerSink {
     this.replica = replica;
     this.waiters = waiters;
     this.tick = tick;
-  }
-
-  abandon(): void {
-    this.abandoned = true;
   }
 
   done(error: BlockError | undefined): void {

@@ -227,25 +227,28 @@ export class PrimaryEngine {
     this.#goingAlone = undefined;
     this.#settleTimer?.cancel();
     this.#settleTimer = undefined;
-    // All first: one that ends wakes those that wait for its range, and they must not start.
-    for (const mutation of this.#inFlight) mutation.abandon();
-    for (const request of this.#awaitingPeer) {
-      request.abandon();
-      request.peerPending = false;
-    }
     this.#awaitingPeer.clear();
     this.#backlog = [];
-    for (const { log } of this.replicas) log.dropWaiting();
-    for (const mutation of [...this.#inFlight]) {
-      if (this.#inFlight.has(mutation) && mutation.atRest) this.#finish(mutation);
+    // Everything is marked before anything is finished: finishing one wakes others.
+    const inFlight = [...this.#inFlight];
+    for (const mutation of inFlight) {
+      mutation.abandoned = true;
+      mutation.peerPending = false;
+    }
+    const cancelled = new Set(this.replicas.flatMap((replica) => replica.log.cancelWaiting()));
+    for (const mutation of inFlight) {
+      const isStuck = mutation.stage === 'gate' || (mutation.stage === 'copies' && !mutation.localPending);
+      if (isStuck || cancelled.has(mutation)) this.#finish(mutation);
     }
     for (const replica of this.replicas) {
       const cycle = replica.flushRunning;
-      if (cycle !== undefined && !cycle.localPending) {
-        cycle.abandon();
-        this.#flushFinished(cycle);
-      }
       for (const waiter of replica.flushWaiters.splice(0)) waiter.done('shutting-down');
+      if (cycle !== undefined) {
+        cycle.abandoned = true;
+        cycle.peerPending = false;
+        if (!cycle.localPending) this.#flushFinished(cycle);
+      }
+      replica.markUnstableDirty();
     }
     if (this.#inFlight.size === 0) this.#reportIdle();
   }
@@ -259,29 +262,30 @@ export class PrimaryEngine {
 
   rangeAcquired(mutation: Mutation): void {
     if (mutation.abandoned) return this.#finish(mutation);
+    mutation.stage = 'log';
     if (mutation.replica.log.reserve(mutation)) {
       mutation.hot = true;
       this.#issue(mutation);
-    } else mutation.waitsForExtents = !mutation.hot;
+    }
   }
 
   extentsHot(mutation: Mutation): void {
     mutation.hot = true;
-    mutation.waitsForExtents = false;
     if (mutation.abandoned) return this.#finish(mutation);
     this.#issue(mutation);
   }
 
   #issue(mutation: Mutation): void {
-    if (this.#failed) return;
-    if (this.#gate === 'held' || (this.#channel === undefined && !this.#soloAllowed)) {
+    if (this.#failed || this.#gate === 'held' || (this.#channel === undefined && !this.#soloAllowed)) {
       this.counters.heldRequests += 1;
+      mutation.stage = 'gate';
       this.#backlog.push(mutation);
       return;
     }
     const { replica, kind, offsetBytes, lengthBytes, chunks, fua } = mutation;
     this.counters.writes += 1;
     this.counters.writtenBytes += lengthBytes;
+    mutation.stage = 'copies';
     mutation.localPending = true;
     mutation.issued = true;
     this.#issuedCount += 1;
@@ -332,19 +336,23 @@ export class PrimaryEngine {
     if (error !== undefined) {
       // The copies may differ there now, whatever the peer says.
       mutation.markDirty();
+      mutation.replica.log.pin(mutation);
       mutation.error = error;
       if (error !== 'no-space') {
+        mutation.failed = true;
+        this.#awaitingPeer.delete(mutation);
         this.diskFailed(mutation.replica.name, mutation.kind);
-        return;
       }
     }
+    // Abandoning, which a failure may bring about at once, finishes what has no copy pending by itself.
+    if (mutation.stage === 'done' || (mutation.failed && !mutation.abandoned)) return;
     if (!mutation.peerPending) this.#finish(mutation);
   }
 
   /** The peer answered. A failing peer leaves the pair: its connection ends, and the rules for a lost peer apply. */
   peerDone(request: Mutation | FlushCycle, failed: boolean): void {
     if (failed) return;
-    if (!this.#awaitingPeer.delete(request)) return;
+    if (!this.#awaitingPeer.delete(request) || request.failed) return;
     request.peerPending = false;
     if (!request.localPending) this.#finish(request);
   }
@@ -352,6 +360,8 @@ export class PrimaryEngine {
   #finish(request: Mutation | FlushCycle): void {
     if (request instanceof FlushCycle) return this.#flushFinished(request);
     const { replica } = request;
+    if (request.stage === 'done') return;
+    request.stage = 'done';
     this.#inFlight.delete(request);
     if (request.issued) this.#issuedCount -= 1;
     if (request.hot) {
@@ -390,7 +400,12 @@ export class PrimaryEngine {
 
   localFlushDone(cycle: FlushCycle, error: BlockError | undefined): void {
     cycle.localPending = false;
-    if (error !== undefined) return this.diskFailed(cycle.replica.name, 'fdatasync');
+    if (error !== undefined) {
+      cycle.failed = true;
+      this.#awaitingPeer.delete(cycle);
+      this.diskFailed(cycle.replica.name, 'fdatasync');
+    }
+    if (cycle.replica.flushRunning !== cycle || (cycle.failed && !cycle.abandoned)) return;
     if (!cycle.peerPending) this.#flushFinished(cycle);
   }
 

@@ -5,8 +5,8 @@
  *   vmpair://CLUSTER/node/NAME           a node
  *   vmpair://CLUSTER/witness/NAME        a witness
  *
- * Invariant: the cluster of a certificate counts only when the authority that signed it carries the same cluster; the
- * subject CN is for people and decides nothing.
+ * Invariant: the cluster of a certificate counts only when the authority that signed it carries the same
+ * cluster; the subject CN is for people and decides nothing.
  */
 import type { X509Certificate } from 'node:crypto';
 import { nodeNamePattern } from '../base/identity.ts';
@@ -19,7 +19,10 @@ export interface Party {
   readonly name: string;
 }
 
-/** Cluster ids as they may stand in certificates: 1..63 lower-case letters, digits and `-`, not starting with `-`. */
+/**
+ * Cluster ids as they may stand in certificates: 1..63 lower-case letters, digits and `-`, not starting with
+ * `-`.
+ */
 export const clusterIdPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
 /** Words that a holder field uses for something else than a node. */

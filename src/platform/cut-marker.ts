@@ -1,6 +1,7 @@
 /**
- * Fault injection for the lab: while a marker file exists, the link of this process behaves like a cut cable. The file is
- * looked for every `pollIntervalMs`, so a cut begins and heals that much late. It never deletes or creates the file.
+ * Fault injection for the lab: while a marker file exists, the link of this process behaves like a cut cable.
+ * The file is looked for every `pollIntervalMs`, so a cut begins and heals that much late. It never deletes
+ * or creates the file.
  */
 import { existsSync } from 'node:fs';
 

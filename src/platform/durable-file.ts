@@ -1,9 +1,10 @@
 /**
- * Files that are replaced as a whole: after `replaceFile` answered, the new content survives a loss of power; at every
- * instant before, a reader sees the complete old or the complete new content.
+ * Files that are replaced as a whole: after `replaceFile` answered, the new content survives a loss of power;
+ * at every instant before, a reader sees the complete old or the complete new content.
  *
- * Order: write a new file, fsync it, rename it over the old one, fsync the directory. After an error that was raised once
- * the rename had begun (`renamed` is true), nobody knows which of the two a loss of power would leave.
+ * Order: write a new file, fsync it, rename it over the old one, fsync the directory. After an error that was
+ * raised once the rename had begun (`renamed` is true), nobody knows which of the two a loss of power would
+ * leave.
  */
 import { randomBytes } from 'node:crypto';
 import { open, rename, unlink } from 'node:fs/promises';

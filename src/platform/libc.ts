@@ -8,7 +8,6 @@
  */
 import { getSystemErrorName } from 'node:util';
 import koffi from 'koffi';
-import { assertInvariant } from '../base/assert.ts';
 import { WorldError } from '../base/errors.ts';
 
 /** A system call answered an error: `EAGAIN`, `ENOSPC`, ... (EOPNOTSUPP has the same number as `ENOTSUP` and that name). */
@@ -32,11 +31,6 @@ interface Libc {
   readonly lseek: AsyncCall;
   readonly fcntl: Call;
   readonly ioctl: Call;
-  readonly socket: Call;
-  readonly bind: Call;
-  readonly listen: Call;
-  readonly setsockopt: Call;
-  readonly syscall: Call;
 }
 
 let loaded: Libc | undefined;
@@ -58,11 +52,6 @@ function load(): Libc {
       lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)').async,
       fcntl: library.func('int fcntl(int fd, int command, void *lock)'),
       ioctl: library.func('int ioctl(int fd, unsigned long request, int argument)'),
-      socket: library.func('int socket(int domain, int type, int protocol)'),
-      bind: library.func('int bind(int fd, void *address, uint32_t length)'),
-      listen: library.func('int listen(int fd, int backlog)'),
-      setsockopt: library.func('int setsockopt(int fd, int level, int name, void *value, uint32_t length)'),
-      syscall: library.func('long syscall(long number, long first, long second, long third)'),
     };
   } catch (error) {
     throw unsupported(`no usable libc.so.6 (${String(error)})`, error);
@@ -79,11 +68,6 @@ function unsupported(found: string, cause?: unknown): WorldError {
 function errnoName(): string {
   const number = koffi.errno();
   return number > 0 ? getSystemErrorName(-number) : 'an unknown error';
-}
-
-function checked(call: string, result: number): number {
-  if (result < 0) throw new SystemCallError(call, errnoName());
-  return result;
 }
 
 /** Asynchronous calls given to the thread pool at once; koffi itself refuses more than 256. */
@@ -169,43 +153,4 @@ export function reflink(targetFd: number, sourceFd: number): boolean {
   const code = errnoName();
   if (['ENOTSUP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS'].includes(code)) return false;
   throw new SystemCallError('ioctl FICLONE', code);
-}
-
-const closeOnExec = 0o2000000;
-const stream = 1;
-
-/** A raw stream socket of the domain, close-on-exec; sockets are made here so that no event loop accepts on them. */
-export function openStreamSocket(domain: 'unix' | 'inet'): number {
-  return checked('socket', libc().socket(domain === 'unix' ? 1 : 2, stream | closeOnExec, 0));
-}
-
-/** setsockopt SO_REUSEADDR: the port of a closed connection may be listened on again at once. */
-export function allowAddressReuse(fd: number): void {
-  const [solSocket, reuseAddress] = [1, 2];
-  const on = Buffer.alloc(4);
-  on.writeInt32LE(1, 0);
-  checked('setsockopt', libc().setsockopt(fd, solSocket, reuseAddress, on, on.length));
-}
-
-/** Binds to the bytes of a `struct sockaddr`. */
-export function bindSocket(fd: number, address: Buffer): void {
-  checked('bind', libc().bind(fd, address, address.length));
-}
-
-export function listenOnSocket(fd: number, backlog: number): void {
-  checked('listen', libc().listen(fd, backlog));
-}
-
-/** Numbers of system calls that are the same on both architectures. */
-const systemCalls = { pidfdOpen: 434, pidfdGetfd: 438 } as const;
-
-/** A descriptor that stands for a running process (Linux 5.3). */
-export function openProcess(processId: number): number {
-  assertInvariant(Number.isInteger(processId) && processId > 0, 'a process id is a positive number');
-  return checked('pidfd_open', libc().syscall(systemCalls.pidfdOpen, processId, 0, 0));
-}
-
-/** A copy of descriptor `fd` of that process (Linux 5.6; needs the right to trace it). Close-on-exec. */
-export function copyDescriptorOf(processFd: number, fd: number): number {
-  return checked('pidfd_getfd', libc().syscall(systemCalls.pidfdGetfd, processFd, fd, 0));
 }

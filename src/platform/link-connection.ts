@@ -1,9 +1,10 @@
 /**
  * One open connection of the link, over a duplex stream that is already authenticated.
  *
- * Invariants: bytes leave in the order of `send`, all of one callback of the event loop in one corked write, and no payload is copied
- * here; `closed` is reported exactly once, never from inside a call of the handler's own; after it nothing is received. While cut
- * (fault injection) nothing leaves, nothing arrives, and the end of the stream is not noticed.
+ * Invariants: bytes leave in the order of `send`, all of one callback of the event loop in one corked write,
+ * and no payload is copied here; `closed` is reported exactly once, never from inside a call of the handler's
+ * own; after it nothing is received. While cut (fault injection) nothing leaves, nothing arrives, and the end
+ * of the stream is not noticed.
  */
 import type { Duplex } from 'node:stream';
 import type { NodeName } from '../base/identity.ts';
@@ -48,7 +49,8 @@ export class StreamConnection implements LinkConnection {
     if (!this.#corked) {
       this.#corked = true;
       stream.cork();
-      // Not setImmediate: encryption then overlaps with the other callbacks of the turn, about 1.5 times the round trips.
+      // Not setImmediate: encryption then overlaps with the other callbacks of the turn, about 1.5 times the
+      // round trips.
       process.nextTick(this.#endOfTurn);
     }
     stream.write(header);
@@ -67,13 +69,19 @@ export class StreamConnection implements LinkConnection {
     queueMicrotask(() => this.#report(because));
   }
 
-  /** Like `destroy`, with `closed` reported before this returns. For the transport, outside of calls by the handler. */
+  /**
+   * Like `destroy`, with `closed` reported before this returns. For the transport, outside of calls by the
+   * handler.
+   */
   close(because: string): void {
     this.destroy(because);
     this.#report(because);
   }
 
-  /** Cuts the cable or heals it. A connection that was destroyed while cut is closed on the wire when it heals. */
+  /**
+   * Cuts the cable or heals it. A connection that was destroyed while cut is closed on the wire when it
+   * heals.
+   */
   setCut(cut: boolean): void {
     if (cut === this.#cut) return;
     this.#cut = cut;

@@ -1,10 +1,12 @@
 /**
- * Makes the certificates of a cluster: one authority, made when the cluster is, and one certificate per node and witness.
+ * Makes the certificates of a cluster: one authority, made when the cluster is, and one certificate per node
+ * and witness.
  *
- * ECDSA P-256, SHA-256. Leaf certificates serve both directions of mutual TLS, because either side may be the one that dials.
- * Lifetimes are long and an authority outlives what it signs: a pair that cannot authenticate cannot replicate, so
- * expiry is an outage, and replacing a certificate is the remedy after a theft, not a routine. It does not revoke and does not renew.
- * Modules do not load this file: they only read what it wrote.
+ * ECDSA P-256, SHA-256. Leaf certificates serve both directions of mutual TLS, because either side may be the
+ * one that dials. Lifetimes are long and an authority outlives what it signs: a pair that cannot authenticate
+ * cannot replicate, so expiry is an outage, and replacing a certificate is the remedy after a theft, not a
+ * routine. It does not revoke and does not renew. Modules do not load this file: they only read what it
+ * wrote.
  */
 import 'reflect-metadata';
 import { randomBytes, webcrypto, X509Certificate } from 'node:crypto';
@@ -169,8 +171,8 @@ export interface IdentityFiles {
 }
 
 /**
- * Writes `ca.pem`, `PREFIX.pem` and `PREFIX.key.pem` into `directory`, durably and for the owner only. The key of the
- * authority is not among them: write it with prefix `ca` on the one machine that keeps it.
+ * Writes `ca.pem`, `PREFIX.pem` and `PREFIX.key.pem` into `directory`, durably and for the owner only. The
+ * key of the authority is not among them: write it with prefix `ca` on the one machine that keeps it.
  */
 export async function writeIdentity(
   directory: string,

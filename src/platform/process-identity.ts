@@ -30,7 +30,9 @@ export function readProcessIdentity(pid: number): ProcessIdentity | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const state = fields[0];
   const startTicks = fields[19];
-  if (startTicks === undefined || state === 'Z' || state === 'X') return undefined;
+  if (startTicks === undefined || state === 'X') return undefined;
+  // A killed process shows as a zombie as soon as its first thread is gone; the other threads may still be in a system call.
+  if (state === 'Z' && Number(fields[17]) <= 1) return undefined;
   return { pid, startTicks, hostBoot };
 }
 

@@ -1,8 +1,9 @@
 /**
  * Authenticated connections: listens for them and dials them. The link and the witness stand on this.
  *
- * Invariants: a socket is handed out only after mutual TLS and `authenticate` accepted the other side; every handshake
- * has a deadline; unauthenticated connections are bounded in number. It speaks no protocol of its own and never dials twice.
+ * Invariants: a socket is handed out only after mutual TLS and `authenticate` accepted the other side; every
+ * handshake has a deadline; unauthenticated connections are bounded in number. It speaks no protocol of its
+ * own and never dials twice.
  */
 import net from 'node:net';
 import tls from 'node:tls';
@@ -30,7 +31,10 @@ export interface ListenOptions {
   readonly handshakeDeadlineMs: number;
   /** Connections in handshake and open together; more are closed at once. */
   readonly connectionsMax: number;
-  /** Answers false for a connection that is to be ignored: no byte is read from it; it is closed when its dialler has given up. */
+  /**
+   * Answers false for a connection that is to be ignored: no byte is read from it; it is closed when its
+   * dialler has given up.
+   */
   readonly heeds?: () => boolean;
   connected(socket: tls.TLSSocket, party: Party): void;
   rejected(error: WorldError): void;
@@ -38,6 +42,8 @@ export interface ListenOptions {
 
 export interface Listener {
   readonly address: SocketAddress;
+  /** Closes the connections that were ignored until now, so that their diallers try again at once. */
+  dropIgnored(): void;
   /** Stops listening and closes every connection that it accepted; answers when the address is free. */
   close(): Promise<void>;
 }
@@ -69,11 +75,12 @@ function ignore(socket: net.Socket, durationMs: number): void {
 }
 
 /**
- * Listens for parties of our cluster. Throws `WorldError` port-in-use or listen-failed. What is wrong with single
- * connections is told to `rejected`.
+ * Listens for parties of our cluster. Throws `WorldError` port-in-use or listen-failed. What is wrong with
+ * single connections is told to `rejected`.
  */
 export async function listenForParties(options: ListenOptions): Promise<Listener> {
   const sockets = new Set<net.Socket>();
+  const ignored = new Set<net.Socket>();
   const handshakes = tls.createServer({
     ...listenerOptions(options.identity),
     handshakeTimeout: options.handshakeDeadlineMs,
@@ -103,7 +110,11 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
     if (sockets.size >= options.connectionsMax) return void socket.destroy();
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    if (options.heeds?.() === false) return ignore(socket, ignoredHandshakes * options.handshakeDeadlineMs);
+    if (options.heeds?.() === false) {
+      ignored.add(socket);
+      socket.on('close', () => ignored.delete(socket));
+      return ignore(socket, ignoredHandshakes * options.handshakeDeadlineMs);
+    }
     handshakes.emit('connection', socket);
   });
   await new Promise<void>((resolve, reject) => {
@@ -114,6 +125,9 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
   const port = typeof bound === 'object' && bound !== null ? bound.port : options.address.port;
   return {
     address: { host: options.address.host, port },
+    dropIgnored: () => {
+      for (const socket of ignored) socket.destroy();
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -135,10 +149,13 @@ export interface Dial {
   abandon(): void;
 }
 
-/** Dials a party of our cluster; calls `done` exactly once, unless abandoned, and not from inside this call. */
+/**
+ * Dials a party of our cluster; calls `done` exactly once, unless abandoned, and not from inside this call.
+ */
 export function dialParty(options: DialOptions, done: (result: tls.TLSSocket | WorldError) => void): Dial {
   const { host, port } = options.address;
-  const what = `${options.expected.role ?? 'party'} ${options.expected.name ?? ''} at ${host}:${port}`;
+  const { role, name } = options.expected;
+  const what = `${role ?? 'party'}${name === undefined ? '' : ` ${name}`} at ${host}:${port}`;
   const socket = tls.connect({ ...dialOptions(options.identity, options.expected), host, port });
   socket.setNoDelay(true);
   socket.setKeepAlive(true, keepAliveDelayMs);
@@ -153,7 +170,10 @@ export function dialParty(options: DialOptions, done: (result: tls.TLSSocket | W
     if (result !== undefined) done(result);
   };
   const failed = (error: Error): void => settle(describeConnectionError(error, what));
-  const succeeded = (): void => settle(socket);
+  const succeeded = (): void => {
+    const party = authenticate(socket, options.identity, options.expected);
+    settle(party instanceof WorldError ? party : socket);
+  };
   const deadline = setTimeout(
     () => failed(new Error(`no connection within ${options.deadlineMs} ms`)),
     options.deadlineMs,

@@ -1,9 +1,11 @@
 /**
- * Mutual TLS 1.3 between the parties of a cluster: what both sides offer, and the one check that decides whether the
- * other side is who it must be. No byte of a connection may be used before `authenticate` accepted it.
+ * Mutual TLS 1.3 between the parties of a cluster: what both sides offer, and the one check that decides
+ * whether the other side is who it must be. No byte of a connection may be used before `authenticate`
+ * accepted it.
  *
- * A certificate is accepted when TLS verified it against an authority that we hold, that authority carries the same cluster
- * as the certificate, and role, name and cluster are the expected ones. It does not resume sessions: each connection shows its certificate.
+ * A certificate is accepted when TLS verified it against an authority that we hold, that authority carries
+ * the same cluster as the certificate, and role, name and cluster are the expected ones. It does not resume
+ * sessions: each connection shows its certificate.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -24,7 +26,9 @@ export type ExpectedParty = Partial<Party>;
 
 const pemPattern = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** AES-128 first: it is the fastest on every CPU with AES instructions and loses nothing that matters here. */
+/**
+ * AES-128 first: it is the fastest on every CPU with AES instructions and loses nothing that matters here.
+ */
 const cipherSuites = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256';
 
 const renewNext = 'check the clocks of both hosts; issue a new certificate with the authority of the cluster';
@@ -96,16 +100,17 @@ function checkParty(
     (expected.name ?? party.name) === party.name;
   if (fits) return party;
   const found = party ?? partyOf(certificate);
+  const signed = party === undefined ? ', not signed by the authority of that cluster' : '';
   return rejected(
     `the certificate of ${describeExpected(expected)}`,
-    `that of ${describeParty(found)}${party === undefined ? ', not signed by the authority of that cluster' : ''}`,
-    'check that the address leads to the right machine and that this machine holds the certificate issued to it',
+    `that of ${describeParty(found)}${signed}`,
+    'check that the address leads to the right machine, and that it holds the certificate issued to it',
   );
 }
 
 /**
- * Says who the other side of a finished handshake is; or answers certificate-rejected, with what was expected and what was
- * found, unless TLS verified the certificate and its party is the expected one.
+ * Says who the other side of a finished handshake is; or answers certificate-rejected, with what was expected
+ * and what was found, unless TLS verified the certificate and its party is the expected one.
  */
 export function authenticate(
   socket: TLSSocket,
@@ -134,14 +139,17 @@ function sharedOptions(identity: TlsIdentity) {
 }
 
 /**
- * For the listening side. TLS lets every certificate through to `authenticate`, so that a refusal can say why: a
- * `secureConnection` without it is not trusted.
+ * For the listening side. TLS lets every certificate through to `authenticate`, so that a refusal can say
+ * why: a `secureConnection` without it is not trusted.
  */
 export function listenerOptions(identity: TlsIdentity): TlsOptions {
   return { ...sharedOptions(identity), requestCert: true, rejectUnauthorized: false };
 }
 
-/** For the dialling side: the handshake itself fails, with a certificate-rejected error, unless `expected` answers. */
+/**
+ * For the dialling side: the handshake itself fails, with a certificate-rejected error, unless `expected`
+ * answers.
+ */
 export function dialOptions(identity: TlsIdentity, expected: ExpectedParty): ConnectionOptions {
   return {
     ...sharedOptions(identity),
@@ -156,7 +164,10 @@ export function dialOptions(identity: TlsIdentity, expected: ExpectedParty): Con
 /** Codes with which TLS refuses the certificate of the other side; all other errors are of the connection. */
 const verifyCodePattern = /^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_|PATH_LENGTH_|ERROR_IN_CERT_)/;
 
-/** Turns an error of a socket or a handshake into one for people. `what` names the other side: `node beta at 10.0.0.2:7000`. */
+/**
+ * Turns an error of a socket or a handshake into one for people. `what` names the other side: `node beta at
+ * 10.0.0.2:7000`.
+ */
 export function describeConnectionError(error: Error, what: string): WorldError {
   if (error instanceof WorldError) return error;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
@@ -220,7 +231,9 @@ function keyBelongs(certificate: X509Certificate, keyPem: string): boolean {
   }
 }
 
-/** Checks what this process would show to others, so that a wrong file is found at start and not by the peer. */
+/**
+ * Checks what this process would show to others, so that a wrong file is found at start and not by the peer.
+ */
 export function makeIdentity(authoritiesPem: string, certificatePem: string, keyPem: string): TlsIdentity {
   const authorities = (authoritiesPem.match(pemPattern) ?? []).map((pem) =>
     parseCertificate(pem, 'the certificate of an authority'),
@@ -230,7 +243,7 @@ export function makeIdentity(authoritiesPem: string, certificatePem: string, key
   if (self === undefined) {
     throw rejected(
       'a certificate of our own, signed by the cluster authority beside it',
-      `that of ${describeParty(partyOf(certificate))}, with ${authorities.length} authorities that did not sign it`,
+      `that of ${describeParty(partyOf(certificate))}, signed by none of ${authorities.length} authorities`,
       'use the files that were issued together',
     );
   }

@@ -1,9 +1,10 @@
 /**
- * The witness as the arbiter of one module. No connection is kept: each operation dials, asks, and hangs up, so a pair in sync
- * causes no traffic at all.
+ * The witness as the arbiter of one module. No connection is kept: each operation dials, asks, and hangs up,
+ * so a pair in sync causes no traffic at all.
  *
- * Invariants: `answered` is called exactly once, within the deadline, and not from inside the call; `sent: false` only when
- * the operation was never written to any connection. It does not repeat: sending again is the decision of the caller.
+ * Invariants: `answered` is called exactly once, within the deadline, and not from inside the call; `sent:
+ * false` only when the operation was never written to any connection. It does not repeat: sending again is
+ * the decision of the caller.
  */
 import { sameRecord } from '../arbiter/compare-and-swap.ts';
 import type { Arbiter, ArbiterAnswer, ReadAnswer } from '../arbiter/arbiter.ts';
@@ -132,7 +133,7 @@ function converse(
     giveUp(
       sent
         ? 'the witness closed the connection before it answered'
-        : 'the witness closed the connection before its hello: it rejected our certificate, or is stopping; see its log',
+        : 'the witness closed the connection before its hello: it rejected us, or is stopping; see its log',
     ),
   );
 }
@@ -145,7 +146,10 @@ function whyNothing(outcome: Outcome): string {
     : `protocol-violation: the witness answered with ${response.kind}`;
 }
 
-/** A failure says nothing about the record: the caller sends again. So does an answer that does not fit the question. */
+/**
+ * A failure says nothing about the record: the caller sends again. So does an answer that does not fit the
+ * question.
+ */
 function swapAnswer(outcome: Outcome, next: ArbiterRecord): ArbiterAnswer {
   if (outcome.kind === 'response') {
     const { response } = outcome;

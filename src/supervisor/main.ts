@@ -3,13 +3,14 @@
  * `--module-program PATH` runs another program as the module process, for tests and for work on a module.
  */
 import { parseArgs } from 'node:util';
+import { pauseThroughMonitor } from '../../hypervisors/qemu/pause-through-monitor.ts';
 import { WorldError } from '../base/errors.ts';
 import { readNodeConfig } from '../config/node-config.ts';
 import { createJsonLog } from '../platform/json-log.ts';
 import { endWithError, exitCodeUsage } from '../platform/program-exit.ts';
 import { programPath } from '../platform/program-path.ts';
 import { systemClock } from '../platform/system-clock.ts';
-import { guestPauserFor } from './guest-pauser.ts';
+import { guestPauserFor, type PauseGuest } from './guest-pauser.ts';
 import { Supervisor } from './supervisor.ts';
 
 function readArguments(): { nodeFile: string; moduleProgram: string | undefined } {
@@ -28,6 +29,9 @@ function readArguments(): { nodeFile: string; moduleProgram: string | undefined 
   }
 }
 
+/** Both kinds answer QMP on the monitor that only the supervisor uses. */
+const pauseVm: PauseGuest = (paths, deadlineMs) => pauseThroughMonitor(paths.supervisorMonitor, deadlineMs);
+
 async function main(): Promise<void> {
   const { nodeFile, moduleProgram } = readArguments();
   const config = readNodeConfig(nodeFile);
@@ -36,7 +40,7 @@ async function main(): Promise<void> {
     config,
     nodeFile,
     moduleProgram: moduleProgram ?? programPath('modules/mirror/main'),
-    pauser: guestPauserFor({}),
+    pauser: guestPauserFor({ qemu: pauseVm, simulated: pauseVm }),
     clock: systemClock,
     log,
   });

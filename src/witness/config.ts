@@ -1,4 +1,6 @@
-/** The configuration file of the witness: YAML, checked as a whole; each problem names the path of the value. */
+/**
+ * The configuration file of the witness: YAML, checked as a whole; each problem names the path of the value.
+ */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
@@ -23,7 +25,10 @@ function invalid(file: string, found: string): WorldError {
   return new WorldError('config-invalid', { wanted: 'a witness configuration', found, next });
 }
 
-/** Throws `WorldError` config-invalid with every problem, each with its path. `file` is for messages and relative paths. */
+/**
+ * Throws `WorldError` config-invalid with every problem, each with its path. `file` is for messages and
+ * relative paths.
+ */
 export function parseWitnessConfig(file: string, text: string): WitnessConfig {
   let value: unknown;
   try {

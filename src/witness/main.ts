@@ -1,9 +1,10 @@
 /**
  * `node dist/src/witness/main.js --config witness.yaml`: the witness as a program.
  *
- * Standard output: one line {"listening":{"host","port"}} once it accepts connections. Standard error: structured log.
- * SIGTERM and SIGINT end it cleanly. Exit codes: 0 asked to end; 78 the configuration, or what it names, cannot be used (standard error
- * has the reason); 70 the storage failed while it ran: start it again.
+ * Standard output: one line {"listening":{"host","port"}} once it accepts connections. Standard error:
+ * structured log. SIGTERM and SIGINT end it cleanly. Exit codes: 0 asked to end; 78 the configuration, or
+ * what it names, cannot be used (standard error has the reason); 70 the storage failed while it ran: start it
+ * again.
  */
 import { writeSync } from 'node:fs';
 import { Command } from 'commander';

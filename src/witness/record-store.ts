@@ -1,12 +1,14 @@
 /**
  * The records of the witness, one file each, in one directory that this process owns.
  *
- * Invariants: `swap` answers only when the record it answers survives a loss of power; requests for one record are carried
- * out one after the other; a file that is not exactly what was written here is an error and never "no record".
- * After a write that may or may not have reached the disk the store answers nothing more: the program ends, and starting
- * again flushes the directory first, so that what is read is what the disk holds.
+ * Invariants: `swap` answers only when the record it answers survives a loss of power; requests for one
+ * record are carried out one after the other; a file that is not exactly what was written here is an error
+ * and never "no record". After a write that may or may not have reached the disk the store answers nothing
+ * more: the program ends, and starting again flushes the directory first, so that what is read is what the
+ * disk holds.
  *
- * A file is two lines: a JSON object {format, clusterId, moduleId, record}, and `sha256 HEX` of the first line.
+ * A file is two lines: a JSON object {format, clusterId, moduleId, record}, and `sha256 HEX` of the first
+ * line.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, unlink } from 'node:fs/promises';
@@ -47,7 +49,7 @@ function damaged(file: string, found: string): WorldError {
   return new WorldError('record-damaged', {
     wanted: `the record in ${file}`,
     found,
-    next: 'keep the file for analysis and restore it from a backup that is not older than the last change of the module',
+    next: 'keep the file; restore it only from a backup that is not older than the last change of the module',
   });
 }
 
@@ -99,8 +101,9 @@ export class RecordStore {
   }
 
   /**
-   * Takes the directory, makes it when it is missing, and flushes what an earlier process left. `fatal` is called once when
-   * the store cannot go on: end the process. Throws `WorldError` already-running, file-missing, file-not-writable or storage-failed.
+   * Takes the directory, makes it when it is missing, and flushes what an earlier process left. `fatal` is
+   * called once when the store cannot go on: end the process. Throws `WorldError` already-running, file-missing,
+   * file-not-writable or storage-failed.
    */
   static async open(directory: string, fatal: (error: WorldError) => void): Promise<RecordStore> {
     await makeDirectory(directory);
@@ -122,7 +125,10 @@ export class RecordStore {
     return this.#inTurn(key, () => this.#load(key));
   }
 
-  /** Decides, and makes the new record durable before it answers. Throws `WorldError` record-damaged or storage-failed. */
+  /**
+   * Decides, and makes the new record durable before it answers. Throws `WorldError` record-damaged or
+   * storage-failed.
+   */
   swap(
     key: RecordKey,
     expected: ArbiterRecord | undefined,

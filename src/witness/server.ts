@@ -1,9 +1,10 @@
 /**
- * The witness on the network: accepts nodes of its cluster authority, answers their requests one after the other.
+ * The witness on the network: accepts nodes of its cluster authority, answers their requests one after the
+ * other.
  *
- * Invariants: the cluster of every request is the one of the certificate; a node claims only for itself or for both; a
- * swap is answered only after the store made it durable. Lines, connections and silence are bounded. It decides nothing itself
- * (arbiter/compare-and-swap.ts) and forgets a connection with its end.
+ * Invariants: the cluster of every request is the one of the certificate; a node claims only for itself or
+ * for both; a swap is answered only after the store made it durable. Lines, connections and silence are
+ * bounded. It decides nothing itself (arbiter/compare-and-swap.ts) and forgets a connection with its end.
  */
 import type { TLSSocket } from 'node:tls';
 import {

@@ -3,7 +3,8 @@ import { errorCatalogue } from '../../src/base/error-catalogue.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { ModuleStatus } from '../../src/base/status.ts';
 import { exitCodeFor, renderError } from '../../src/cli/outcome.ts';
-import { moduleText, sizeText, supervisedText } from '../../src/cli/status-text.ts';
+import { sizeText } from '../../src/base/size-text.ts';
+import { moduleText, supervisedText } from '../../src/cli/status-text.ts';
 
 const problem = { wanted: 'a', found: 'b', next: 'c' };
 

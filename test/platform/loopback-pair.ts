@@ -1,4 +1,7 @@
-/** What the tests of links and witnesses stand on: identities of a cluster made at run time, and a recording link handler. */
+/**
+ * What the tests of links and witnesses stand on: identities of a cluster made at run time, and a recording
+ * link handler.
+ */
 import { setTimeout } from 'node:timers/promises';
 import type { WorldError } from '../../src/base/errors.ts';
 import {

@@ -40,9 +40,12 @@ for (; seed < first + count && failed < failuresMax; seed += 1) {
   failed += 1;
   console.log(`seed ${seed} FAILS: ${report.violation}\n${report.transcript.slice(-lines).join('\n')}\n`);
 }
-console.log(`resyncs by rule: ${JSON.stringify(Object.fromEntries([...resyncs].sort()))}`);
+console.log(
+  `resyncs by rule: ${JSON.stringify(Object.fromEntries([...resyncs].sort(([one], [other]) => one.localeCompare(other))))}`,
+);
 if (values.coverage)
-  for (const [key, value] of [...coverage].sort()) console.log(`${String(value).padStart(6)}  ${key}`);
+  for (const [key, value] of [...coverage].sort(([one], [other]) => one.localeCompare(other)))
+    console.log(`${String(value).padStart(6)}  ${key}`);
 console.log(
   `${events} events, ${acknowledged} acknowledged writes, ${forfeited} unflushed ones given up by rule`,
 );

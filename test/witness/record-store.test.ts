@@ -1,4 +1,7 @@
-/** Not verified here: what a loss of power leaves (the order of system calls is, in witness-process.system.ts). */
+/**
+ * Not verified here: what a loss of power leaves (the order of system calls is, in
+ * witness-process.system.ts).
+ */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

@@ -1,7 +1,7 @@
 /**
- * The witness as a real process: killed under a stream of swaps, started wrongly, stopped, and traced. SIGKILL keeps the page
- * cache, so the kills show that no record is half; that answered records survive a loss of power is shown by the trace.
- * Needs strace.
+ * The witness as a real process: killed under a stream of swaps, started wrongly, stopped, and traced.
+ * SIGKILL keeps the page cache, so the kills show that no record is half; that answered records survive a
+ * loss of power is shown by the trace. Needs strace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -246,8 +246,8 @@ function onlyChildOf(pid: number): number {
 }
 
 /**
- * What the trace shows of the record files in `data` and of the network, in order. A flush counts when it has returned, all
- * else when it begins.
+ * What the trace shows of the record files in `data` and of the network, in order. A flush counts when it has
+ * returned, all else when it begins.
  */
 function traceSteps(trace: string, data: string): string[] {
   const flushing = new Map<string, string>();

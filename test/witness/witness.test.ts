@@ -157,6 +157,7 @@ describe('witness', () => {
       store,
       log: silentLog,
     });
+    closing.push(() => void shared.close());
     const address = shared.address;
     // The certificate of this witness is of c1: nodes of c2 need a witness certificate of theirs to trust it.
     const refused = await read(clientOf({ ...other.alpha, authorities }, { address }));
@@ -166,7 +167,6 @@ describe('witness', () => {
     await swap(clientOf(cluster.alpha, { address }), undefined, record(1, 'both'));
     expect(await store.read({ clusterId: 'c1', moduleId: 'vm1' })).to.deep.equal(record(1, 'both'));
     expect(await store.read({ clusterId: 'c2', moduleId: 'vm1' })).to.equal(undefined);
-    await shared.close();
   });
 
   it('the witness answers under another name than the configured one', async () => {

@@ -1,0 +1,278 @@
+/**
+ * One module process: opens and locks everything first (so that what is wrong is said before anything changes), then runs the
+ * core over the real world. State is in the metadata file; this process may die at any instant.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import type { Hypervisor } from '../../hypervisors/port.ts';
+import { WorldError } from '../../src/base/errors.ts';
+import type { Log } from '../../src/base/log.ts';
+import { Mirror, type MirrorMetadata, type VmPort, type VmState } from '../../src/cluster/mirror.ts';
+import type { ModuleConfig } from '../../src/config/module-config.ts';
+import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
+import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
+import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
+import type { MetadataStore } from '../../src/disk/metadata-store.ts';
+import type { PersistentState } from '../../src/disk/state.ts';
+import { ExportTable } from '../../src/nbd/export-table.ts';
+import { blockChecksum } from '../../src/platform/block-checksum.ts';
+import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
+import { ControlServer } from '../../src/platform/control-socket.ts';
+import { DiskFile } from '../../src/platform/disk-file.ts';
+import { openLinkTransport } from '../../src/platform/link-transport.ts';
+import {
+  createMetadataFile,
+  type MetadataIdentity,
+  openMetadataFile,
+} from '../../src/platform/metadata-file.ts';
+import { NbdListener } from '../../src/platform/nbd-listener.ts';
+import { systemClock } from '../../src/platform/system-clock.ts';
+import { readIdentity } from '../../src/platform/tls.ts';
+import { WitnessArbiter } from '../../src/platform/witness-client.ts';
+import { chooseHypervisor } from './hypervisor-choice.ts';
+import { readRunWish, runWishFile, writeRunWish } from './run-wish.ts';
+import { VmDriver } from './vm-driver.ts';
+import { moduleVerbs } from './verbs.ts';
+
+interface OpenedMetadata {
+  readonly store: MetadataStore;
+  readonly state: PersistentState;
+  readonly volumes: readonly { readonly bitmap: DirtyBitmap; readonly hotExtents: readonly number[] }[];
+}
+
+const noVm: VmPort = { want: () => {} };
+
+export class MirrorModule {
+  readonly config: ModuleConfig;
+  readonly node: NodeConfig;
+  readonly paths: ModulePaths;
+  readonly instance = randomBytes(16).toString('hex');
+  readonly mirror: Mirror;
+  readonly #log: Log;
+  readonly #exports = new ExportTable();
+  readonly #listeners: NbdListener[] = [];
+  readonly #driver: VmDriver | undefined;
+  readonly #runFile: string;
+  #control: ControlServer | undefined;
+
+  /** Opens and locks what the module needs. Throws `WorldError`; then nothing has been changed. */
+  static async open(config: ModuleConfig, node: NodeConfig, log: Log): Promise<MirrorModule> {
+    const peer = config.nodes.find((name) => name !== node.node);
+    if (!config.nodes.includes(node.node) || peer === undefined) {
+      throw new WorldError('config-invalid', {
+        wanted: `node ${node.node} in the module configuration`,
+        found: `the nodes ${config.nodes.join(' and ')}`,
+        next: 'correct `node` in the node configuration or `nodes` in the module configuration',
+      });
+    }
+    const identity = readIdentity(node.tls);
+    checkOwnCertificate(identity.self, config, node);
+    const bootId = readBootId(node.bootIdFile);
+    const files = config.volumes.map((volume) =>
+      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes),
+    );
+    const transport = await openLinkTransport({
+      self: node.node,
+      peer,
+      listen: config.link[node.node] as { host: string; port: number },
+      peerAddress: config.link[peer] as { host: string; port: number },
+      identity,
+      cutMarkerFile: node.faults.cutMarkerFile,
+    });
+    const metadata = await openMetadata(config, node, peer, bootId);
+    const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
+    const arbiter =
+      config.arbiter.kind === 'witness'
+        ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
+        : undefined;
+    return new MirrorModule(config, node, log, { bootId, files, transport, metadata, hypervisor, arbiter });
+  }
+
+  private constructor(
+    config: ModuleConfig,
+    node: NodeConfig,
+    log: Log,
+    parts: {
+      bootId: string;
+      files: readonly DiskFile[];
+      transport: Awaited<ReturnType<typeof openLinkTransport>>;
+      metadata: OpenedMetadata;
+      hypervisor: Hypervisor | undefined;
+      arbiter: WitnessArbiter | undefined;
+    },
+  ) {
+    this.config = config;
+    this.node = node;
+    this.#log = log;
+    this.paths = modulePaths(node.runtimeDir, config.name);
+    this.#runFile = runWishFile(config.metadata[node.node] as string);
+    const { metadata, hypervisor } = parts;
+    this.#driver =
+      hypervisor === undefined
+        ? undefined
+        : new VmDriver(hypervisor, systemClock, log, {
+            vmChanged: (state) => this.mirror.vmChanged(state),
+            decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
+            trouble: (because) => {
+              this.mirror.trouble = because;
+            },
+          });
+    this.mirror = new Mirror(
+      {
+        timers: config.timers,
+        failover: config.failover,
+        preferred: config.preferred,
+        bootId: parts.bootId,
+        instance: this.instance,
+        hasVm: hypervisor !== undefined,
+      },
+      metadata.state,
+      config.volumes.map((volume, index) => ({
+        name: volume.name,
+        device: parts.files[index] as DiskFile,
+        bitmap: metadata.volumes[index]?.bitmap ?? new DirtyBitmap(volume.sizeBytes),
+        hotExtents: metadata.volumes[index]?.hotExtents ?? [],
+      })),
+      {
+        clock: systemClock,
+        log,
+        ids: { operationId: () => randomBytes(16).toString('hex') },
+        transport: parts.transport,
+        arbiter: parts.arbiter,
+        metadata: metadataPort(metadata.store),
+        checksum: blockChecksum,
+        vm: this.#driver ?? noVm,
+        exports: { serve: (available, because) => this.#serve(available, because) },
+        wallTime: () => new Date().toISOString(),
+        fatal: (because) => {
+          log.error('fatal', { because });
+          process.exit(1);
+        },
+      },
+    );
+  }
+
+  async run(): Promise<void> {
+    const vm: VmState = this.#driver === undefined ? 'none' : await this.#driver.adopt();
+    this.mirror.vm = vm;
+    this.#serve(false, 'this node is not primary');
+    this.#control = await ControlServer.listen({
+      path: this.paths.control,
+      verbs: moduleVerbs(this),
+      log: this.#log,
+    });
+    if (readRunWish(this.#runFile) === 'started') await this.#start();
+    // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
+    await this.#listen();
+    this.#log.info('module-ready', { control: this.paths.control, vm });
+  }
+
+  /** Resolves when the mirror has decided whether it still serves its guest. */
+  #start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.mirror.start((error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  /** Records what the operator wants before it is done: a process that is started again goes on with it. */
+  wish(wish: 'started' | 'stopped'): Promise<void> {
+    return writeRunWish(this.#runFile, wish);
+  }
+
+  /** Ends this process; the VM and the operator's wish stay as they are. */
+  async exit(): Promise<void> {
+    this.#log.info('module-exits', {});
+    await this.#control?.close();
+    process.exit(0);
+  }
+
+  nbdUri(volume: string): string {
+    return nbdUri(volume, this.paths.nbd(volume));
+  }
+
+  /** Takes the listening sockets that the supervisor holds; without one, the module makes its own. */
+  async #listen(): Promise<void> {
+    const inherited = new Map(
+      (process.env['VMPAIR_LISTEN_FDS'] ?? '')
+        .split(',')
+        .filter((entry) => entry !== '')
+        .map((entry) => entry.split('=') as [string, string]),
+    );
+    for (const { name } of this.config.volumes) {
+      const fd = inherited.get(name);
+      const address = fd === undefined ? { path: this.paths.nbd(name) } : { fd: Number(fd) };
+      const options = { exports: this.#exports, clock: systemClock, log: this.#log };
+      this.#listeners.push(await NbdListener.listen(address, options));
+    }
+  }
+
+  #serve(available: boolean, because: string): void {
+    this.config.volumes.forEach(({ name }, index) => {
+      const device = this.mirror.volumes[index];
+      if (available && device !== undefined) this.#exports.serve(name, device);
+      else this.#exports.withhold(name, because);
+    });
+    if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
+  }
+}
+
+/** A certificate of something else would only be refused by the peer, later and in another log. */
+function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
+  if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
+  throw new WorldError('certificate-rejected', {
+    wanted: `${node.tls.cert} to be of node ${node.node} of cluster ${config.clusterId}`,
+    found: describeParty(self),
+    next: 'correct `tls` in the node configuration, or issue a certificate for this node',
+  });
+}
+
+function metadataPort(store: MetadataStore): MirrorMetadata {
+  return {
+    persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
+    writeActivityLog: (volume, hot, done) =>
+      store.writeActivityLog(volume, hot, (error) => done(error === undefined)),
+    writeBitmap: (volume, bitmap, done) =>
+      store.writeBitmapPages(volume, bitmap, bitmap.takeChangedPages(), (error) => done(error === undefined)),
+  };
+}
+
+/** Opens the metadata file, or makes a fresh one where there is none: such a copy counts as holding nothing. */
+function openMetadata(
+  config: ModuleConfig,
+  node: NodeConfig,
+  peer: string,
+  bootId: string,
+): Promise<OpenedMetadata> {
+  const file = config.metadata[node.node] as string;
+  const identity: MetadataIdentity = {
+    clusterId: config.clusterId,
+    moduleId: config.moduleId,
+    self: node.node,
+    peer,
+    volumes: config.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+  };
+  return new Promise((resolve, reject) => {
+    if (existsSync(file)) {
+      openMetadataFile(file, identity, (result) =>
+        result instanceof WorldError ? reject(result) : resolve(result),
+      );
+      return;
+    }
+    const state: PersistentState = {
+      ...identity,
+      path: [],
+      generation: 0,
+      holder: undefined,
+      base: undefined,
+      role: 'secondary',
+      data: 'fresh',
+      peerData: 'unknown',
+      pending: undefined,
+      bootId,
+    };
+    createMetadataFile(file, state, (result) => {
+      if (result instanceof WorldError) reject(result);
+      else resolve({ store: result.store, state, volumes: [] });
+    });
+  });
+}

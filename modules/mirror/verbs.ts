@@ -1,0 +1,77 @@
+/** What a module answers on its control socket. */
+import type { ModuleStatus } from '../../src/base/status.ts';
+import type { WorldError } from '../../src/base/errors.ts';
+import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
+import { dirtyBytes } from '../../src/engine/resync-source.ts';
+import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
+import type { MirrorModule } from './mirror-module.ts';
+
+type Command = (done: (error: WorldError | undefined) => void) => void;
+
+/** A command of the core as a promise; its refusal reaches the operator as it is. */
+function run(command: Command): Promise<{ readonly done: true }> {
+  return new Promise((resolve, reject) => {
+    command((error) => (error === undefined ? resolve({ done: true }) : reject(error)));
+  });
+}
+
+export function moduleVerbs(module: MirrorModule): VerbTable {
+  const { mirror } = module;
+  const started = async (command: Command) => {
+    await module.wish('started');
+    return run(command);
+  };
+  return {
+    ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
+    status: verb(noArgs, () => moduleStatus(module)),
+    start: verb(noArgs, () => started((done) => mirror.start(done))),
+    prim: verb(noArgs, () => started((done) => mirror.prim(done))),
+    second: verb(noArgs, () => started((done) => mirror.second(done))),
+    stop: verb(noArgs, async () => {
+      await module.wish('stopped');
+      return run((done) => mirror.stop(done));
+    }),
+    swap: verb(noArgs, () => run((done) => mirror.swap(done))),
+    exit: verb(noArgs, () => {
+      setImmediate(() => void module.exit());
+      return { done: true };
+    }),
+  };
+}
+
+function moduleStatus(module: MirrorModule): ModuleStatus {
+  const { mirror, config, node } = module;
+  const { primary, secondary, pairing, replicas } = mirror;
+  return {
+    module: config.name,
+    node: node.node,
+    peer: mirror.state.peer,
+    pid: process.pid,
+    instance: module.instance,
+    ...deriveState(mirror),
+    axes: axesOf(mirror),
+    generation: mirror.state.generation,
+    volumes: config.volumes.map((volume, index) => {
+      const replica = replicas[index];
+      return {
+        name: volume.name,
+        sizeBytes: volume.sizeBytes,
+        file: volume.file[node.node] as string,
+        nbd: module.nbdUri(volume.name),
+        dirtyBytes: replica === undefined ? 0 : dirtyBytes(replica),
+      };
+    }),
+    resync: pairing.progress,
+    lastResync: pairing.lastResync,
+    counters: {
+      ...primary.counters,
+      inFlight: primary.inFlightCount,
+      appliedWrites: secondary.counters.appliedWrites,
+      appliedBytes: secondary.counters.appliedBytes,
+      appliedFlushes: secondary.counters.flushes,
+      resyncBytesApplied: secondary.counters.resyncBytes,
+      activityLogTransactions: replicas.reduce((sum, replica) => sum + replica.log.transactions, 0),
+    },
+    decisions: mirror.decisions.entries,
+  };
+}

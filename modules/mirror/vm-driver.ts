@@ -1,0 +1,163 @@
+/**
+ * Works towards what the cluster rules want of the VM: one action at a time, always for the latest wish, tried again until it
+ * is reached. It reports every state that the hypervisor tells.
+ *
+ * A VM that ends although it should run is started again, at most `restartsMax` times in `restartWindowMs`; then it stays
+ * down, red, and the rules above decide.
+ */
+import type { Hypervisor, Wait } from '../../hypervisors/port.ts';
+import type { Clock, Timer } from '../../src/base/clock.ts';
+import type { Log } from '../../src/base/log.ts';
+import type { VmPort, VmState, VmWish } from '../../src/cluster/mirror.ts';
+
+/** How long the guest may take to shut down before its VM is destroyed. */
+export const shutdownTimeoutMs = 60_000;
+const actionTimeoutMs = 15_000;
+const retryDelayMs = 500;
+export const restartsMax = 3;
+export const restartWindowMs = 24 * 3600 * 1000;
+
+export interface VmDriverEvents {
+  vmChanged(state: VmState): void;
+  decided(rule: string, action: string, because: string): void;
+  /** The VM does not stay up; somebody must look. `undefined`: it runs again. */
+  trouble(because: string | undefined): void;
+}
+
+export class VmDriver implements VmPort {
+  readonly #hypervisor: Hypervisor;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #events: VmDriverEvents;
+  #wish: VmWish = 'as-is';
+  #working = false;
+  #again: Timer | undefined;
+  #startedOnce = false;
+  #restarts: number[] = [];
+  #lastProblem = '';
+
+  constructor(hypervisor: Hypervisor, clock: Clock, log: Log, events: VmDriverEvents) {
+    this.#hypervisor = hypervisor;
+    this.#clock = clock;
+    this.#log = log;
+    this.#events = events;
+  }
+
+  /** Finds a VM that an earlier process left running. Before the rules begin. */
+  async adopt(): Promise<VmState> {
+    const found = await this.#hypervisor.adopt(wait(actionTimeoutMs));
+    this.#startedOnce = found.state === 'running' || found.state === 'paused';
+    this.#hypervisor.subscribe((event) => {
+      this.#log.info('vm-event', { type: event.type, state: this.#hypervisor.state() });
+      this.#events.vmChanged(this.#hypervisor.state());
+      this.#kick();
+    });
+    return found.state;
+  }
+
+  want(wish: VmWish, because: string): void {
+    if (this.#wish === wish) return;
+    this.#log.info('vm-wish', { wish, because });
+    this.#wish = wish;
+    if (wish !== 'running') this.#startedOnce = false;
+    this.#kick();
+  }
+
+  close(): void {
+    this.#again?.cancel();
+    this.#wish = 'as-is';
+    this.#hypervisor.close();
+  }
+
+  #kick(): void {
+    if (this.#working) return;
+    this.#working = true;
+    this.#again?.cancel();
+    this.#work().then(
+      (done) => {
+        this.#working = false;
+        if (!done) this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
+      },
+      (error: unknown) => {
+        this.#working = false;
+        const because = error instanceof Error ? error.message : String(error);
+        if (because !== this.#lastProblem) this.#log.warn('vm-action-failed', { wish: this.#wish, because });
+        this.#lastProblem = because;
+        this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
+      },
+    );
+  }
+
+  /** One step towards the wish; true when it is reached. */
+  async #work(): Promise<boolean> {
+    const wish = this.#wish;
+    let state = this.#hypervisor.state();
+    if (wish === 'as-is') return true;
+    if (state === 'unknown') state = (await this.#hypervisor.inspect(wait(actionTimeoutMs))).state;
+    switch (wish) {
+      case 'running':
+        if (state === 'running') return this.#reached();
+        if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
+        else if (state === 'stopped') await this.#start();
+        break;
+      case 'paused':
+        if (state === 'paused' || state === 'stopped') return this.#reached();
+        await this.#hypervisor.suspend(wait(actionTimeoutMs));
+        break;
+      case 'stopped-gracefully':
+        if (state === 'stopped') return this.#reached();
+        if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
+        if ((await this.#hypervisor.shutdown(wait(shutdownTimeoutMs))) === 'still-running') {
+          this.#events.decided(
+            'shutdown-timeout',
+            'destroy the VM',
+            `the guest did not shut down in ${shutdownTimeoutMs} ms`,
+          );
+          await this.#hypervisor.destroy(wait(actionTimeoutMs));
+        }
+        break;
+      case 'destroyed':
+        if (state === 'stopped') return this.#reached();
+        await this.#hypervisor.destroy(wait(actionTimeoutMs));
+        break;
+    }
+    return this.#wish === wish && this.#isReached(wish) ? this.#reached() : false;
+  }
+
+  #isReached(wish: VmWish): boolean {
+    const state = this.#hypervisor.state();
+    if (wish === 'running') return state === 'running';
+    if (wish === 'paused') return state === 'paused' || state === 'stopped';
+    return state === 'stopped';
+  }
+
+  #reached(): boolean {
+    this.#lastProblem = '';
+    this.#events.vmChanged(this.#hypervisor.state());
+    return true;
+  }
+
+  async #start(): Promise<void> {
+    if (this.#startedOnce) {
+      const now = this.#clock.nowMs();
+      this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
+      if (this.#restarts.length >= restartsMax) {
+        this.#events.trouble(
+          `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
+        );
+        throw new Error('the VM does not stay up');
+      }
+      this.#restarts.push(now);
+      const because = `the VM ended although it should run (restart ${this.#restarts.length} of ${restartsMax} in 24 hours)`;
+      this.#events.decided('vm-ended', 'start the VM again', because);
+    }
+    this.#startedOnce = true;
+    this.#events.vmChanged('starting');
+    await this.#hypervisor.start(wait(actionTimeoutMs));
+    this.#events.trouble(undefined);
+  }
+}
+
+function wait(timeoutMs: number): Wait {
+  return { timeoutMs };
+}

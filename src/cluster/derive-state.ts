@@ -1,0 +1,106 @@
+/**
+ * What people see: one of five states, a colour and one sentence, derived from the separate axes and never stored.
+ */
+import { assertNever } from '../base/assert.ts';
+import type { Axes, ModuleState, Readiness } from '../base/status.ts';
+import type { Mirror } from './mirror.ts';
+import type { PairPhase } from './pairing.ts';
+
+export interface DerivedState {
+  readonly state: ModuleState;
+  readonly readiness: Readiness;
+  readonly because: string;
+}
+
+export function axesOf(mirror: Mirror): Axes {
+  return {
+    role: mirror.serving ? 'primary' : 'secondary',
+    data: mirror.state.data,
+    link: linkOf(mirror.pairing.phase),
+    vm: mirror.config.hasVm ? mirror.vm : 'none',
+    run: mirror.run,
+  };
+}
+
+function linkOf(phase: PairPhase): Axes['link'] {
+  switch (phase) {
+    case 'down':
+    case 'handshake':
+    case 'resync-source':
+    case 'resync-target':
+    case 'in-sync':
+      return phase;
+    case 'compare-source':
+    case 'finishing':
+      return 'resync-source';
+    case 'compare-target':
+      return 'resync-target';
+    default:
+      return assertNever(phase, 'phase of a pair');
+  }
+}
+
+export function deriveState(mirror: Mirror): DerivedState {
+  const { pairing, primary, trouble } = mirror;
+  const { phase } = pairing;
+  if (mirror.run === 'stopped') {
+    return {
+      state: 'STOP',
+      readiness: 'not-ready',
+      because: trouble ?? 'stopped; run `vmpair start VM` to start it',
+    };
+  }
+  if (mirror.serving) {
+    const state = primary.soloAllowed || phase === 'down' || phase === 'handshake' ? 'ALONE' : 'PRIM';
+    if (trouble !== undefined) return { state, readiness: 'not-ready', because: trouble };
+    if (mirror.leaving)
+      return { state, readiness: 'transient', because: 'the operator asked to stop or to swap' };
+    if (primary.gate !== 'open')
+      return { state, readiness: 'transient', because: `writes are held: ${whyApart(mirror)}` };
+    if (mirror.config.hasVm && mirror.vm !== 'running') {
+      return { state, readiness: 'transient', because: `this node is primary and its VM is ${mirror.vm}` };
+    }
+    if (phase === 'in-sync') return { state, readiness: 'ready', because: 'both copies hold every write' };
+    if (state === 'PRIM') {
+      return {
+        state,
+        readiness: 'transient',
+        because: 'every write goes to both copies; recent blocks are being compared',
+      };
+    }
+    const peer =
+      phase === 'down' || phase === 'handshake'
+        ? whyApart(mirror)
+        : `the peer is being resynchronised${percent(mirror)}`;
+    return { state, readiness: 'ready', because: `this node has the only up-to-date copy; ${peer}` };
+  }
+  if (trouble !== undefined) return { state: 'WAIT', readiness: 'not-ready', because: trouble };
+  if (phase === 'in-sync')
+    return { state: 'SECOND', readiness: 'ready', because: 'this copy holds every write of the primary' };
+  if (phase === 'resync-target' || phase === 'compare-target') {
+    return {
+      state: 'SECOND',
+      readiness: 'transient',
+      because: `this copy is being resynchronised${percent(mirror)}`,
+    };
+  }
+  const asking = mirror.operationOpen || phase === 'handshake';
+  return { state: 'WAIT', readiness: asking ? 'transient' : 'not-ready', because: whyApart(mirror) };
+}
+
+function whyApart(mirror: Mirror): string {
+  if (mirror.operationOpen) {
+    const problem = mirror.arbiterProblem === '' ? 'no answer yet' : mirror.arbiterProblem;
+    return `waiting for the arbiter: ${problem}`;
+  }
+  if (mirror.pairing.phase === 'handshake') return mirror.pairing.waiting;
+  const arbiter = mirror.arbiterProblem === '' ? '' : `; the arbiter: ${mirror.arbiterProblem}`;
+  const link = mirror.linkProblem === '' ? '' : ` (${mirror.linkProblem})`;
+  return `the peer is not connected${link}; ${mirror.aloneBecause}${arbiter}`;
+}
+
+function percent(mirror: Mirror): string {
+  const progress = mirror.pairing.progress;
+  if (progress === undefined || progress.totalBytes === 0) return '';
+  return ` (${Math.floor((100 * progress.examinedBytes) / progress.totalBytes)} %)`;
+}

@@ -1,0 +1,92 @@
+/** What a node does while it cannot hear its peer, over every situation. What the arbiter answers is not decided here. */
+import { expect } from 'chai';
+import { type AloneSituation, decideAlone } from '../../src/cluster/decide-alone.ts';
+import { forEachSituation, timers } from './alone-universe.ts';
+
+type Rule = (situation: AloneSituation, decision: ReturnType<typeof decideAlone>) => boolean;
+
+/** All rules in one pass over all situations; names those that are broken, with the first situation. */
+function expectAll(rules: Readonly<Record<string, Rule>>): void {
+  const broken = new Map<string, string>();
+  const count = forEachSituation((situation) => {
+    const decision = decideAlone(situation, timers);
+    for (const [name, rule] of Object.entries(rules)) {
+      if (!rule(situation, decision) && !broken.has(name))
+        broken.set(name, JSON.stringify({ situation, decision }));
+    }
+  });
+  expect(count).to.be.above(100_000);
+  expect([...broken]).to.deep.equal([]);
+}
+
+const asksNothing = ({ action }: ReturnType<typeof decideAlone>): boolean =>
+  action === 'nothing' || action === 'wait';
+
+/** The table as conditions, each row only where no earlier one applies; written from the rules, not from the code. */
+const table: readonly [string, string, (situation: AloneSituation) => boolean][] = [
+  ['stopped', 'nothing', ({ started }) => !started],
+  ['already-alone', 'nothing', ({ alone }) => alone],
+  ['operation-open', 'wait', ({ operationOpen }) => operationOpen],
+  ['connected', 'nothing', ({ connected }) => connected],
+  ['not-up-to-date', 'wait', ({ data }) => data !== 'up-to-date'],
+  ['may-not-claim', 'wait', ({ mayNotClaim, forced }) => mayNotClaim !== undefined && !forced],
+  ['peer-silent', 'wait', ({ primary, silenceMs }) => primary && silenceMs < 3000],
+  [
+    'primary-without-arbiter',
+    'go-on-without-arbiter',
+    ({ primary, arbiter }) => primary && arbiter === 'none',
+  ],
+  ['primary-lost-peer', 'claim', ({ primary }) => primary],
+  ['failover-off', 'wait', ({ failover, forced }) => !failover && !forced],
+  ['secondary-without-arbiter', 'wait', ({ arbiter, forced }) => arbiter === 'none' && !forced],
+  ['claim-delay', 'wait', ({ silenceMs }) => silenceMs < 6000],
+  ['claim-delay', 'wait', ({ rebooted, silenceMs }) => rebooted && silenceMs < 12_000],
+  [
+    'claim-delay',
+    'wait',
+    ({ rebooted, preferred, silenceMs }) => rebooted && !preferred && silenceMs < 18_000,
+  ],
+  ['prim', 'claim', ({ forced }) => forced],
+  ['secondary-lost-peer', 'claim', () => true],
+];
+
+describe('alone table', () => {
+  it('is safe in every situation', () => {
+    expectAll({
+      'a copy that is not up to date asks for nothing': ({ data }, decision) =>
+        data === 'up-to-date' || asksNothing(decision),
+      'a connected node asks for nothing': ({ connected }, decision) => !connected || asksNothing(decision),
+      'a stopped node does nothing': ({ started }, { action }) => started || action === 'nothing',
+      'one operation at a time': ({ operationOpen }, decision) => !operationOpen || asksNothing(decision),
+      'only a primary goes on without an arbiter, and only when there is none': (
+        { primary, arbiter },
+        { action },
+      ) => action !== 'go-on-without-arbiter' || (primary && arbiter === 'none'),
+      'nobody asks before the peer counts as lost, not even when the operator says so': (
+        { silenceMs },
+        decision,
+      ) => silenceMs >= timers.lostAfterMs || asksNothing(decision),
+      'a secondary asks later than a primary pauses its VM': ({ primary, silenceMs }, decision) =>
+        primary || silenceMs > timers.pauseAfterMs || asksNothing(decision),
+      'a secondary that may not fail over waits for its operator': (
+        { primary, failover, forced },
+        decision,
+      ) => primary || failover || forced || asksNothing(decision),
+    });
+  });
+
+  it('follows the table', () => {
+    expectAll({
+      'the row that applies first': (situation, { rule, action }) => {
+        const row = table.find(([, , applies]) => applies(situation));
+        return row?.[0] === rule && row[1] === action;
+      },
+    });
+  });
+
+  it('every decision has a sentence for people, without a full stop', () => {
+    const sentences = new Set<string>();
+    forEachSituation((situation) => sentences.add(decideAlone(situation, timers).because));
+    for (const sentence of sentences) expect(sentence).to.match(/^\S.*[^.\s]$/);
+  });
+});
