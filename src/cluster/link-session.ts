@@ -29,6 +29,7 @@ export class LinkSession implements LinkHandler {
   #channel: PeerChannel | undefined;
   #parser: FrameParser | undefined;
   #heartbeat: Timer | undefined;
+  #started = false;
 
   constructor(
     transport: LinkTransport,
@@ -48,11 +49,13 @@ export class LinkSession implements LinkHandler {
   }
 
   start(): void {
+    this.#started = true;
     this.watch.restart();
     this.#transport.start(this);
   }
 
   stop(because: string): void {
+    this.#started = false;
     this.#transport.stop();
     this.drop(because);
   }
@@ -67,6 +70,8 @@ export class LinkSession implements LinkHandler {
 
   opened(connection: LinkConnection): void {
     this.drop('superseded by a newer connection');
+    // It was on its way when the module stopped; or the loss of the earlier one was what a stop waited for.
+    if (!this.#started) return connection.destroy('this module is stopped');
     const channel = new PeerChannel(connection);
     this.#channel = channel;
     this.#parser = new FrameParser({ frame: (header, payload) => this.#frame(channel, header, payload) });

@@ -116,6 +116,8 @@ export class Mirror {
   #readingRecord = false;
   /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
   #becomingAlone = false;
+  /** Grows when the node stands down: what was on its way to serving is over. */
+  #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
   #readNotBeforeMs = 0;
@@ -286,6 +288,9 @@ export class Mirror {
     if (this.#starting !== undefined) return void this.#starting.push(done);
     this.run = 'started';
     this.#starting = [done];
+    // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
+    if (this.config.hasVm && this.vm === 'running')
+      this.#want('paused', 'the module process was restarted while its VM ran');
     this.#mayNotClaim = undefined;
     // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
     forEachReplica(
@@ -298,9 +303,7 @@ export class Mirror {
         if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
           this.serving = true;
           this.primary.hold();
-          // How long the peer has not heard this node is unknown: it may be about to start the VM.
           this.#paused = true;
-          this.#want('paused', 'the module process was restarted while its VM ran');
           this.#ports.exports.serve(
             true,
             'the module process was restarted; requests wait for the peer or the arbiter',
@@ -493,7 +496,10 @@ export class Mirror {
     );
     const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
     this.#becomingAlone = true;
-    this.persist(patch, () => this.#becomeAlone());
+    const turn = this.#turn;
+    this.persist(patch, () => {
+      if (this.#turn === turn) this.#becomeAlone();
+    });
   }
 
   #refusedBy(record: { readonly holder: string; readonly generation: number } | undefined): void {
@@ -525,7 +531,9 @@ export class Mirror {
   #becomeAlone(): void {
     this.pairing.resumeWithBoot = undefined;
     this.#becomingAlone = true;
+    const turn = this.#turn;
     this.secondary.whenIdle(() => {
+      if (this.#turn !== turn) return;
       this.primary.hold();
       const goOn = (): void => {
         this.#becomingAlone = false;
@@ -556,6 +564,8 @@ export class Mirror {
 
   /** Ends everything this node serves; `then` when its VM provably does not run and none of its disk requests is left. */
   #standDown(because: string, then: () => void): void {
+    this.#turn += 1;
+    this.#becomingAlone = false;
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.primary.abandon();

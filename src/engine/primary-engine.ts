@@ -41,6 +41,8 @@ export class PrimaryEngine {
   #backlog: Mutation[] = [];
   readonly #inFlight = new Set<Mutation>();
   #idleWaiters: (() => void)[] = [];
+  /** Who waits for the flush before going on alone. */
+  #goingAlone: ((ok: boolean) => void)[] | undefined;
   /** Mutations that run on disks now. */
   #issuedCount = 0;
   #drainWaiters: (() => void)[] = [];
@@ -160,6 +162,10 @@ export class PrimaryEngine {
    */
   goAlone(done: (ok: boolean) => void): void {
     assertInvariant(this.#channel === undefined, 'alone means without a channel');
+    // The arbiter's answer and a handshake may both come to it.
+    if (this.#goingAlone !== undefined) return void this.#goingAlone.push(done);
+    const waiting = [done];
+    this.#goingAlone = waiting;
     for (const request of this.#awaitingPeer) {
       if (request instanceof Mutation) request.markDirty();
     }
@@ -168,15 +174,15 @@ export class PrimaryEngine {
       this.replicas,
       (replica, flushed) => replica.device.flush(completion(flushed)),
       (ok) => {
-        if (!ok) {
-          this.diskFailed('every volume', 'the flush before going on alone');
-          return done(false);
-        }
-        // Still without a channel: only this object's owner attaches one, and it waits for this answer.
-        this.#soloAllowed = true;
-        this.#convertAwaiting();
-        this.#open();
-        done(true);
+        // Otherwise it was abandoned meanwhile.
+        if (this.#goingAlone !== waiting) return;
+        this.#goingAlone = undefined;
+        if (ok) {
+          this.#soloAllowed = true;
+          this.#convertAwaiting();
+          this.#open();
+        } else this.diskFailed('every volume', 'the flush before going on alone');
+        for (const each of waiting) each(ok);
       },
     );
   }
@@ -218,6 +224,7 @@ export class PrimaryEngine {
     this.#gate = 'closed';
     this.#channel = undefined;
     this.#soloAllowed = false;
+    this.#goingAlone = undefined;
     this.#settleTimer?.cancel();
     this.#settleTimer = undefined;
     this.#awaitingPeer.clear();
@@ -363,7 +370,7 @@ export class PrimaryEngine {
       replica.log.release(request);
     }
     replica.locks.release(request);
-    this.#scheduleSettle();
+    this.scheduleSettle();
     request.guest.done(request.abandoned ? 'shutting-down' : request.error);
     if (this.#issuedCount === 0) this.#reportDrained();
     if (this.#inFlight.size === 0) this.#reportIdle();
@@ -431,7 +438,8 @@ export class PrimaryEngine {
     });
   }
 
-  #scheduleSettle(): void {
+  /** Settles some time later: after writes, and while a resync goes on. */
+  scheduleSettle(): void {
     if (this.#settleTimer !== undefined || this.#gate === 'closed') return;
     this.#settleTimer = this.#clock.after(settleIntervalMs, () => {
       this.#settleTimer = undefined;

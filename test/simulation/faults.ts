@@ -5,9 +5,12 @@ import type { World } from './world.ts';
 
 type Fault = (world: World, host: SimulatedHost, random: Random) => void;
 
-/** After a time at the choice of the seed. */
+/** After a time at the choice of the seed, unless everything was healed meanwhile. */
 function later(world: World, fromMs: number, toMs: number, callback: () => void): void {
-  world.time.after(world.random.between(fromMs, toMs), callback);
+  const { era } = world;
+  world.time.after(world.random.between(fromMs, toMs), () => {
+    if (world.era === era) callback();
+  });
 }
 
 /** Mostly soon, at times so late that every timer has run out. */
@@ -126,6 +129,7 @@ export const faults: Readonly<Record<string, Fault>> = {
 /** Ends every fault that lasts. */
 export function heal(world: World): void {
   world.log('EVERYTHING HEALS');
+  world.era += 1;
   world.link.setCut(false, false);
   world.link.delayMs = 1;
   const { arbiter } = world;

@@ -25,8 +25,16 @@ export interface Request {
   ended: number;
   acknowledged: boolean;
   flushed: boolean;
-  /** Hosts that held it when it was acknowledged, with their number of power losses then. */
-  holders: readonly { readonly host: PowerCount; readonly losses: number }[];
+  /** Power losses of every host when it was asked for (the last time). */
+  lossesBefore: readonly Holding[];
+  /** Hosts that held it when it was acknowledged. */
+  holders: readonly Holding[];
+}
+
+/** A host that has a write as long as its number of power losses is still this. */
+export interface Holding {
+  readonly host: PowerCount;
+  readonly losses: number;
 }
 
 export interface PowerCount {
@@ -44,6 +52,7 @@ const initial: Request = {
   ended: -1,
   acknowledged: true,
   flushed: true,
+  lossesBefore: [],
   holders: [],
 };
 
@@ -85,18 +94,25 @@ export class GuestHistory {
     }
   }
 
-  /** `winner` goes on alone: what only the other host holds is given up, if the winner lost it by a power loss. */
-  forfeited(winner: PowerCount): number {
-    let count = 0;
+  /**
+   * `winner`, whose disk is `seen`, goes on alone: what it lost by a power loss, and only the other host holds, is given up.
+   * Answers how many writes that are.
+   */
+  forfeited(winner: PowerCount, seen: Uint32Array): number {
+    const lost: Request[] = [];
     for (const request of this.#unflushed) {
       if (!mustSurvive(request)) continue;
-      const kept = request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses);
-      const had = request.holders.some(({ host }) => host === winner);
-      if (kept || !had) continue;
-      request.holders = [];
-      count += 1;
+      if (request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses))
+        continue;
+      let missing = false;
+      this.#eachSector(request, (sector) => {
+        missing ||= this.problemOf(sector, seen[sector] as number) !== undefined;
+      });
+      if (missing) lost.push(request);
+      else request.holders = [{ host: winner, losses: winner.powerLosses }];
     }
-    return count;
+    for (const request of lost) request.holders = [];
+    return lost.length;
   }
 
   /** A sentence when a sector must not have this content. */

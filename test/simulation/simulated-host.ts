@@ -19,7 +19,7 @@ import { Life } from './simulated-time.ts';
 import { SimulatedVm } from './simulated-vm.ts';
 import type { World } from './world.ts';
 
-/** The supervisor pauses the VM of a module that has not come back after this. */
+/** The supervisor pauses the VM of a module that has not come back, with its metadata open, after this. */
 const supervisorPatienceMs = 900;
 
 interface Running {
@@ -194,7 +194,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
       if (this.#bootId === boot) this.startProcess();
     });
     time.after(supervisorPatienceMs, () => {
-      if (this.#bootId === boot && this.#life === undefined) this.vm.want('paused');
+      if (this.#bootId === boot && this.#running === undefined) this.vm.want('paused');
     });
   }
 

@@ -56,6 +56,8 @@ export class World implements GuestWorld {
   guestsRest = false;
   guestThinkMs: number;
   events = 0;
+  /** Grows when everything is healed: faults of an earlier era end. */
+  era = 0;
   /** Requests that any guest had an answer for. */
   acknowledgedCount = 0;
   #order = 0;
