@@ -1,13 +1,16 @@
 /** Commands that talk to one process over its control socket: a module, or the supervisor of a node. */
 import type { Command } from 'commander';
 import type { ModuleStatus } from '../base/status.ts';
+import { modulePaths } from '../config/runtime-paths.ts';
 import { callOnce } from '../platform/control-client.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
-import { printResult } from './outcome.ts';
-import { moduleText, supervisedText } from './status-text.ts';
+import { printResult, usageError } from './outcome.ts';
+import { decisionsText, moduleText, supervisedText } from './status-text.ts';
 
-/** Deadline of a command that changes what runs, ms. */
-const commandDeadlineMs = 60_000;
+/** Deadline of a command that changes what runs, ms: longer than a guest may take to shut down. */
+const commandDeadlineMs = 120_000;
+/** Where the run-time files of this host's modules are, unless the command line says otherwise. */
+const defaultRuntimeDir = '/run/vmpair';
 
 interface ControlOptions {
   readonly control: string;
@@ -29,18 +32,45 @@ function onControlSocket(command: Command): Command {
     .option('--json', 'print one JSON line');
 }
 
+interface ModuleOptions {
+  readonly control?: string;
+  readonly runtimeDir: string;
+  readonly json?: boolean;
+}
+
+/** A command for one module of this host, named by its VM or by its control socket. */
+function onModule(command: Command): Command {
+  return command
+    .argument('[vm]', 'name of the module')
+    .option('--runtime-dir <directory>', 'run-time directory of the node', defaultRuntimeDir)
+    .option('--control <path>', 'control socket of the module, instead of its name')
+    .option('--json', 'print one JSON line');
+}
+
+function controlOf(vm: string | undefined, { control, runtimeDir }: ModuleOptions): string {
+  if (control !== undefined) return control;
+  if (vm === undefined) throw usageError('neither the name of a VM nor --control');
+  return modulePaths(runtimeDir, vm).control;
+}
+
 export function addModuleCommands(program: Command): void {
-  onControlSocket(program.command('status').description('state of a module, with the reason')).action(
-    async ({ control, json }: ControlOptions) => {
-      const status = (await callOnce(control, 'status')) as ModuleStatus;
-      printResult(json ?? false, status, () => moduleText(status));
+  onModule(program.command('status').description('state of a module, with the reason')).action(
+    async (vm: string | undefined, options: ModuleOptions) => {
+      const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
+      printResult(options.json ?? false, status, () => moduleText(status));
+    },
+  );
+  onModule(program.command('explain').description('the last decisions of a module, newest first')).action(
+    async (vm: string | undefined, options: ModuleOptions) => {
+      const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
+      printResult(options.json ?? false, status.decisions, () => decisionsText(status));
     },
   );
   for (const [verbName, description] of Object.entries(moduleVerbs)) {
-    onControlSocket(program.command(verbName).description(description)).action(
-      async ({ control, json }: ControlOptions) => {
-        const result = await callOnce(control, verbName, {}, commandDeadlineMs);
-        printResult(json ?? false, result, () => `${verbName}: done`);
+    onModule(program.command(verbName).description(description)).action(
+      async (vm: string | undefined, options: ModuleOptions) => {
+        const result = await callOnce(controlOf(vm, options), verbName, {}, commandDeadlineMs);
+        printResult(options.json ?? false, result, () => `${verbName}: done`);
       },
     );
   }

@@ -27,6 +27,14 @@ export function moduleText(status: ModuleStatus): string {
   return lines.join('\n');
 }
 
+/** Newest first: when, what was decided, by which rule, and why. */
+export function decisionsText(status: ModuleStatus): string {
+  const lines = status.decisions.map(
+    ({ at, action, rule, because }) => `${at}  ${action} (${rule}): ${because}`,
+  );
+  return [moduleText(status), ...lines].join('\n');
+}
+
 export function supervisedText(modules: readonly SupervisedStatus[]): string {
   if (modules.length === 0) return 'no modules are configured on this node';
   return modules

@@ -118,7 +118,7 @@ export const resyncTable: readonly Row[] = [
     matches: (_mine, _theirs, lineage) => lineage === 'diverged',
     decide: () => 'refuse',
     because: () =>
-      'both copies went on alone from a common point; choose one with `vmpair resolve VM --keep NODE`',
+      'both copies went on alone from a common point; nothing was overwritten, and one of them must be given up by hand',
   },
   {
     rule: 'one-up-to-date',

@@ -70,7 +70,7 @@ export class LinkSession implements LinkHandler {
     const channel = new PeerChannel(connection);
     this.#channel = channel;
     this.#parser = new FrameParser({ frame: (header, payload) => this.#frame(channel, header, payload) });
-    this.watch.restart();
+    this.watch.opened();
     this.#beat();
     this.#events.opened(channel);
   }
@@ -101,7 +101,8 @@ export class LinkSession implements LinkHandler {
 
   #beat(): void {
     this.#heartbeat?.cancel();
-    this.#channel?.notify(FrameType.heartbeat, 0, 0, Math.min(Math.round(this.watch.heardAgeMs), 2 ** 31));
+    const { own, returned } = this.watch.stamps;
+    this.#channel?.heartbeat(Math.min(Math.round(this.watch.heardAgeMs), 2 ** 31), own, returned);
     this.#heartbeat = this.#clock.after(this.#heartbeatIntervalMs, () => this.#beat());
   }
 
@@ -113,7 +114,7 @@ export class LinkSession implements LinkHandler {
   #dispatch(channel: PeerChannel, header: FrameHeader, payload: readonly Uint8Array[]): string | undefined {
     switch (header.type) {
       case FrameType.heartbeat:
-        this.watch.observeHeartbeat(header.lengthBytes);
+        this.watch.observeHeartbeat(header.lengthBytes, header.offsetBytes, header.sequence);
         return undefined;
       case FrameType.control: {
         if (header.payloadBytes > controlBytesMax) return 'a control message that is too large';

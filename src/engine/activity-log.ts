@@ -147,7 +147,8 @@ export class ActivityLog {
       this.#waiting.shift();
     }
     if (taken.length === 0) {
-      this.#port.wantSettled();
+      // Settling makes room only if some extent is idle and not settled yet; otherwise a release tries again.
+      if (this.#canSettleMore()) this.#port.wantSettled();
       return;
     }
     this.#transaction = taken;
@@ -171,6 +172,13 @@ export class ActivityLog {
     for (const index of this.#hot.keys()) this.#durable.add(index);
     for (const user of taken) user.extentsHot();
     if (this.#waiting.length > 0) this.#startTransaction();
+  }
+
+  #canSettleMore(): boolean {
+    for (const extent of this.#hot.values()) {
+      if (!extent.pinned && extent.inFlight === 0 && extent.lastWriteTick > this.#settledTick) return true;
+    }
+    return false;
   }
 
   #coldCount(user: ExtentUser): number {

@@ -41,6 +41,9 @@ export class PrimaryEngine {
   #backlog: Mutation[] = [];
   readonly #inFlight = new Set<Mutation>();
   #idleWaiters: (() => void)[] = [];
+  /** Mutations that run on disks now. */
+  #issuedCount = 0;
+  #drainWaiters: (() => void)[] = [];
   #settleTimer: Timer | undefined;
   #failed = false;
 
@@ -203,6 +206,13 @@ export class PrimaryEngine {
     this.#whenIdle(done);
   }
 
+  /** Requests are kept from now on; `done` when none of those that were let in before is under way. */
+  holdAndDrain(done: () => void): void {
+    this.hold();
+    this.#drainWaiters.push(done);
+    this.#reportDrained();
+  }
+
   /** No new requests, and what is in flight is never acknowledged: it is answered `shutting-down`. */
   abandon(): void {
     this.#gate = 'closed';
@@ -233,6 +243,7 @@ export class PrimaryEngine {
       }
       replica.markUnstableDirty();
     }
+    if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
   /** `done` when no disk request of this engine runs any more. */
@@ -269,6 +280,8 @@ export class PrimaryEngine {
     this.counters.writtenBytes += lengthBytes;
     mutation.stage = 'copies';
     mutation.localPending = true;
+    mutation.issued = true;
+    this.#issuedCount += 1;
     const channel = this.#channel;
     if (channel === undefined) {
       this.counters.soloWrites += 1;
@@ -343,6 +356,7 @@ export class PrimaryEngine {
     if (request.stage === 'done') return;
     request.stage = 'done';
     this.#inFlight.delete(request);
+    if (request.issued) this.#issuedCount -= 1;
     if (request.hot) {
       if (request.replicated && !request.dirty)
         replica.markUnstable(request.offsetBytes, request.lengthBytes);
@@ -351,6 +365,7 @@ export class PrimaryEngine {
     replica.locks.release(request);
     this.#scheduleSettle();
     request.guest.done(request.abandoned ? 'shutting-down' : request.error);
+    if (this.#issuedCount === 0) this.#reportDrained();
     if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
@@ -393,7 +408,7 @@ export class PrimaryEngine {
     if (cycle.both && !cycle.abandoned) {
       replica.unstableFlushing.clear();
       replica.log.settled(cycle.tick);
-    }
+    } else replica.unsettle();
     for (const waiter of cycle.waiters) waiter.done(cycle.abandoned ? 'shutting-down' : undefined);
     if (this.#inFlight.size === 0) this.#reportIdle();
     if (replica.flushWaiters.length > 0) this.#startFlush(replica);
@@ -403,7 +418,8 @@ export class PrimaryEngine {
 
   /** Flush on both, or durable bitmap pages when alone; then extents may leave the activity log. */
   settle(replica: Replica): void {
-    if (this.#failed || this.#gate !== 'open') return;
+    // Also while the gate is closed: the last writes may wait for room in the activity log.
+    if (this.#failed || this.#gate === 'held') return;
     if (this.#channel !== undefined) return this.#startFlush(replica);
     if (!this.#soloAllowed || replica.bitmapWriting) return;
     replica.bitmapWriting = true;
@@ -460,6 +476,11 @@ export class PrimaryEngine {
       if (replica.flushWaiters.length > 0) this.#startFlush(replica);
       this.settle(replica);
     }
+  }
+
+  #reportDrained(): void {
+    if (this.#issuedCount > 0 || this.#drainWaiters.length === 0) return;
+    for (const waiter of this.#drainWaiters.splice(0)) waiter();
   }
 
   #whenIdle(done: () => void): void {

@@ -308,4 +308,17 @@ describe('activity log', () => {
     }
     expect(port.durable).to.include(0);
   });
+
+  it('a log full of extents that cannot leave asks for settling once, not again and again', () => {
+    const { port, log } = setUp();
+    for (let extent = 0; extent < hotExtentsMax; extent += 1) {
+      const write = reserve(log, new Write(extent));
+      if (!write.hot) port.complete();
+      log.pin(write);
+      log.release(write);
+    }
+    reserve(log, new Write(hotExtentsMax));
+    for (let pass = 0; pass < 3; pass += 1) log.settled(log.beginSettling());
+    expect(port.settleWishes).to.be.at.most(1);
+  });
 });

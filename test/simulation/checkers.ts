@@ -22,6 +22,8 @@ export class Checkers {
   /** Bytes examined and sent by resyncs, by rule, for coverage and for the report. */
   readonly resyncs = new Map<string, number>();
   fullCopies = 0;
+  /** Unflushed writes that the rules give up: a rebooted host went on without the other one. */
+  forfeited = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -31,6 +33,20 @@ export class Checkers {
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
     if (other.vm.executes) this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
+  }
+
+  /** The arbiter's record names one host. A rebooted one may be named only after it has waited for the other one. */
+  recordChanged(holder: string): void {
+    const winner = this.#world.hosts.find(({ name }) => name === holder);
+    if (winner === undefined) return;
+    let given = 0;
+    for (const history of this.#world.histories) given += history.forfeited(winner);
+    this.forfeited += given;
+    const waitedMs = this.#world.time.nowMs - winner.bootedMs;
+    if (given > 0 && waitedMs < 2 * this.#world.timers.claimAfterMs)
+      this.#world.violation(
+        `${holder} gave up ${given} writes of its peer ${waitedMs.toFixed(0)} ms after its boot`,
+      );
   }
 
   /** No promise broken: what a new guest finds on the disks of its host. Does not look at the other copy. */

@@ -4,6 +4,9 @@
  * must survive from its acknowledgement on: for ever once it is flushed (or FUA), else as long as one of the nodes that
  * held it has not lost power since.
  *
+ * One more case loses unflushed writes by design, and is counted: a host that lost power could not hear the other one for
+ * the time that the rules ask for, and was then named holder while the other one still held more.
+ *
  * It does not see content that a guest never wrote here, does not order writes that were in flight together, and does
  * not demand that a write which was never acknowledged stays lost once a guest has read the older content.
  */
@@ -80,6 +83,20 @@ export class GuestHistory {
       this.#unflushed.delete(request);
       this.#nowFlushed(request);
     }
+  }
+
+  /** `winner` goes on alone: what only the other host holds is given up, if the winner lost it by a power loss. */
+  forfeited(winner: PowerCount): number {
+    let count = 0;
+    for (const request of this.#unflushed) {
+      if (!mustSurvive(request)) continue;
+      const kept = request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses);
+      const had = request.holders.some(({ host }) => host === winner);
+      if (kept || !had) continue;
+      request.holders = [];
+      count += 1;
+    }
+    return count;
   }
 
   /** A sentence when a sector must not have this content. */

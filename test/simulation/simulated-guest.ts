@@ -20,6 +20,7 @@ export interface GuestWorld {
   /** The guest does not begin anything new. */
   readonly guestsRest: boolean;
   readonly guestThinkMs: number;
+  acknowledgedCount: number;
   violation(text: string): void;
 }
 
@@ -197,6 +198,7 @@ export class SimulatedGuest {
     request.holders = this.#host.acknowledgedNow().map((host) => ({ host, losses: host.powerLosses }));
     this.#world.histories[request.volume]?.acknowledged(request);
     this.acknowledgedCount += 1;
+    this.#world.acknowledgedCount += 1;
   }
 
   /** True when the request was done; a closed volume is tried again. */

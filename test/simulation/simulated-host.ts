@@ -36,6 +36,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
   readonly vm: SimulatedVm;
   powerLosses = 0;
   powered = true;
+  bootedMs = Number.NEGATIVE_INFINITY;
   /** What the supervisor wants of the module. */
   run: 'started' | 'stopped' = 'started';
   guest: SimulatedGuest | undefined;
@@ -215,6 +216,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     if (this.powered) return;
     this.world.log(`${this.name}: boots`);
     this.powered = true;
+    this.bootedMs = this.world.time.nowMs;
     this.startProcess();
   }
 
