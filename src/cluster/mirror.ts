@@ -326,6 +326,11 @@ export class Mirror {
     );
   }
 
+  /** The process was started and the operator wants the module to stay stopped: a VM that an earlier process left must end. */
+  stayStopped(): void {
+    if (this.run === 'stopped') this.#want('destroyed', 'the operator stopped this module');
+  }
+
   // ---- the situation, again and again -------------------------------------------------------------------------------------
 
   evaluate(): void {
