@@ -144,7 +144,8 @@ export interface Dial {
  */
 export function dialParty(options: DialOptions, done: (result: tls.TLSSocket | WorldError) => void): Dial {
   const { host, port } = options.address;
-  const what = `${options.expected.role ?? 'party'} ${options.expected.name ?? ''} at ${host}:${port}`;
+  const { role = 'party', name } = options.expected;
+  const what = `${role}${name === undefined ? '' : ` ${name}`} at ${host}:${port}`;
   const socket = tls.connect({ ...dialOptions(options.identity, options.expected), host, port });
   socket.setNoDelay(true);
   socket.setKeepAlive(true, keepAliveDelayMs);
