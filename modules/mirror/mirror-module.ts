@@ -16,6 +16,7 @@ import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
+import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
@@ -65,6 +66,7 @@ export class MirrorModule {
       });
     }
     const identity = readIdentity(node.tls);
+    checkOwnCertificate(identity.self, config, node);
     const bootId = readBootId(node.bootIdFile);
     const files = config.volumes.map((volume) =>
       DiskFile.open(volume.file[node.node] as string, volume.sizeBytes),
@@ -159,9 +161,17 @@ export class MirrorModule {
       verbs: moduleVerbs(this),
       log: this.#log,
     });
-    if (readRunWish(this.#runFile) === 'started') this.mirror.start();
+    if (readRunWish(this.#runFile) === 'started') await this.#start();
+    // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
     this.#log.info('module-ready', { control: this.paths.control, vm });
+  }
+
+  /** Resolves when the mirror has decided whether it still serves its guest. */
+  #start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.mirror.start((error) => (error === undefined ? resolve() : reject(error)));
+    });
   }
 
   /** Records what the operator wants before it is done: a process that is started again goes on with it. */
@@ -204,6 +214,16 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
+}
+
+/** A certificate of something else would only be refused by the peer, later and in another log. */
+function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
+  if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
+  throw new WorldError('certificate-rejected', {
+    wanted: `${node.tls.cert} to be of node ${node.node} of cluster ${config.clusterId}`,
+    found: describeParty(self),
+    next: 'correct `tls` in the node configuration, or issue a certificate for this node',
+  });
 }
 
 function metadataPort(store: MetadataStore): MirrorMetadata {

@@ -58,9 +58,7 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
   if (situation.data !== 'up-to-date') {
     return { action: 'wait', rule: 'not-up-to-date', because: waitForData(situation.data) };
   }
-  if (situation.forced)
-    return { action: 'claim', rule: 'prim', because: 'the operator asked this node to be primary' };
-  if (situation.mayNotClaim !== undefined) {
+  if (situation.mayNotClaim !== undefined && !situation.forced) {
     return { action: 'wait', rule: 'may-not-claim', because: situation.mayNotClaim };
   }
   if (situation.primary) {
@@ -76,21 +74,22 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
     }
     return { action: 'claim', rule: 'primary-lost-peer', because: silent };
   }
-  if (!situation.failover) {
+  if (!situation.failover && !situation.forced) {
     return {
       action: 'wait',
       rule: 'failover-off',
       because: `${silent} and failover is off; run \`vmpair prim VM\` to start here`,
     };
   }
-  if (situation.arbiter === 'none') {
+  if (situation.arbiter === 'none' && !situation.forced) {
     return {
       action: 'wait',
       rule: 'secondary-without-arbiter',
       because: `${silent}; without an arbiter a secondary never starts by itself`,
     };
   }
-  // After a boot the peer may be booting too: wait longer, and let the preferred node go first.
+  // Also when the operator asks: the other side's VM may still run. After a boot the peer may be booting too, and may hold what
+  // this host lost: wait longer, and let the preferred node go first.
   const waitMs = timers.claimAfterMs * (situation.rebooted ? (situation.preferred ? 2 : 3) : 1);
   if (situation.silenceMs < waitMs) {
     return {
@@ -99,6 +98,8 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
       because: `${silent}; this node asks the arbiter after ${seconds(waitMs)}`,
     };
   }
+  if (situation.forced)
+    return { action: 'claim', rule: 'prim', because: 'the operator asked this node to be primary' };
   return { action: 'claim', rule: 'secondary-lost-peer', because: silent };
 }
 

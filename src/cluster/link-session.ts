@@ -29,6 +29,7 @@ export class LinkSession implements LinkHandler {
   #channel: PeerChannel | undefined;
   #parser: FrameParser | undefined;
   #heartbeat: Timer | undefined;
+  #started = false;
 
   constructor(
     transport: LinkTransport,
@@ -48,11 +49,13 @@ export class LinkSession implements LinkHandler {
   }
 
   start(): void {
+    this.#started = true;
     this.watch.restart();
     this.#transport.start(this);
   }
 
   stop(because: string): void {
+    this.#started = false;
     this.#transport.stop();
     this.drop(because);
   }
@@ -67,10 +70,12 @@ export class LinkSession implements LinkHandler {
 
   opened(connection: LinkConnection): void {
     this.drop('superseded by a newer connection');
+    // It was on its way when the module stopped; or the loss of the earlier one was what a stop waited for.
+    if (!this.#started) return connection.destroy('this module is stopped');
     const channel = new PeerChannel(connection);
     this.#channel = channel;
     this.#parser = new FrameParser({ frame: (header, payload) => this.#frame(channel, header, payload) });
-    this.watch.restart();
+    this.watch.opened();
     this.#beat();
     this.#events.opened(channel);
   }
@@ -101,7 +106,8 @@ export class LinkSession implements LinkHandler {
 
   #beat(): void {
     this.#heartbeat?.cancel();
-    this.#channel?.notify(FrameType.heartbeat, 0, 0, Math.min(Math.round(this.watch.heardAgeMs), 2 ** 31));
+    const { own, returned } = this.watch.stamps;
+    this.#channel?.heartbeat(Math.min(Math.round(this.watch.heardAgeMs), 2 ** 31), own, returned);
     this.#heartbeat = this.#clock.after(this.#heartbeatIntervalMs, () => this.#beat());
   }
 
@@ -113,7 +119,7 @@ export class LinkSession implements LinkHandler {
   #dispatch(channel: PeerChannel, header: FrameHeader, payload: readonly Uint8Array[]): string | undefined {
     switch (header.type) {
       case FrameType.heartbeat:
-        this.watch.observeHeartbeat(header.lengthBytes);
+        this.watch.observeHeartbeat(header.lengthBytes, header.offsetBytes, header.sequence);
         return undefined;
       case FrameType.control: {
         if (header.payloadBytes > controlBytesMax) return 'a control message that is too large';

@@ -7,7 +7,6 @@
  */
 import type { Arbiter } from '../arbiter/arbiter.ts';
 import type { Clock, Timer } from '../base/clock.ts';
-import { WorldError } from '../base/errors.ts';
 import type { BootId, IdSource, NodeName, OperationId } from '../base/identity.ts';
 import type { Log } from '../base/log.ts';
 import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
@@ -28,6 +27,7 @@ import type { LinkTransport } from '../link/transport.ts';
 import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
 import { decideAlone, type Timers } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
+import { type CommandDone, Departure, refusal } from './departure.ts';
 import { LinkSession } from './link-session.ts';
 import { Pairing } from './pairing.ts';
 
@@ -85,11 +85,6 @@ export interface MirrorVolume extends ReplicaVolume {
 
 /** How often the situation is looked at when nothing happens. */
 export const evaluateIntervalMs = 100;
-/** How long a leaving node waits for the peer's word before it just goes. */
-export const leaveTimeoutMs = 5000;
-
-type CommandDone = (error: WorldError | undefined) => void;
-
 export class Mirror {
   readonly config: MirrorConfig;
   readonly replicas: readonly Replica[];
@@ -98,6 +93,7 @@ export class Mirror {
   readonly secondary: SecondaryEngine;
   readonly decisions: DecisionLog;
   readonly pairing: Pairing;
+  readonly departure: Departure;
   readonly session: LinkSession;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
@@ -120,15 +116,17 @@ export class Mirror {
   #readingRecord = false;
   /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
   #becomingAlone = false;
+  /** Grows when the node stands down: what was on its way to serving is over. */
+  #turn = 0;
+  /** The flush before a claim is under way. */
+  #flushing = false;
   #readNotBeforeMs = 0;
   #tick: Timer | undefined;
   #vmStopped: (() => void)[] = [];
   /** Who waits for the activity log to be folded; until then nothing is decided. */
   #starting: CommandDone[] | undefined;
-  #handover: CommandDone | undefined;
-  #leave: { granted: () => void; refused: (because: string) => void } | undefined;
-  /** A stop or a swap is under way. */
-  #leaving = false;
+  /** The module has left the pair and waits for its VM and disks to come to rest. */
+  #ending = false;
 
   constructor(
     config: MirrorConfig,
@@ -168,9 +166,8 @@ export class Mirror {
       lost: (because) => {
         this.linkProblem = because;
         ports.log.warn('link-lost', { because });
-        this.#leave?.refused('the link was lost');
-        this.#failHandover('the link was lost during the handover');
         this.pairing.lost();
+        this.departure.linkLost('the link was lost');
         this.evaluate();
       },
       failed: (because) => {
@@ -203,6 +200,24 @@ export class Mirror {
         checksum: ports.checksum,
       },
     );
+    this.departure = new Departure(
+      {
+        mirror: this,
+        channel: () => this.session.channel,
+        dropLink: (because) => this.session.drop(because),
+        busy: () => this.operationOpen || this.#diskFailed,
+        shutVmDown: (then) => {
+          this.#want('stopped-gracefully', 'the operator asked for it');
+          this.#whenVmStopped(then);
+        },
+        stopExports: (because) => ports.exports.serve(false, because),
+        serve: () => this.#serve(),
+        becomeAlone: () => this.#becomeAlone(),
+        end: (done) => this.#end(done),
+        changed: () => this.evaluate(),
+      },
+      { clock, replicas: this.replicas, primary: this.primary, secondary: this.secondary },
+    );
   }
 
   // ---- facts ----------------------------------------------------------------------------------------------------------
@@ -214,7 +229,7 @@ export class Mirror {
     return this.#operation.open !== undefined;
   }
   get leaving(): boolean {
-    return this.#leaving;
+    return this.departure.underWay;
   }
   get preferSelf(): boolean {
     const { self, peer } = this.state;
@@ -249,7 +264,7 @@ export class Mirror {
       volumes: state.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
       instance: this.config.instance,
       round,
-      started: this.run === 'started' && !this.#diskFailed && !this.#leaving,
+      started: this.run === 'started' && !this.#diskFailed && !this.departure.handing,
       facts,
     };
   }
@@ -267,10 +282,15 @@ export class Mirror {
 
   /** The module begins to run: as the operator asked, or because its process was restarted. */
   start(done: CommandDone = () => {}): void {
+    if (this.leaving || this.#ending)
+      return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
     if (this.run === 'started' && this.#starting === undefined) return done(undefined);
     if (this.#starting !== undefined) return void this.#starting.push(done);
     this.run = 'started';
     this.#starting = [done];
+    // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
+    if (this.config.hasVm && this.vm === 'running')
+      this.#want('paused', 'the module process was restarted while its VM ran');
     this.#mayNotClaim = undefined;
     // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
     forEachReplica(
@@ -283,7 +303,7 @@ export class Mirror {
         if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
           this.serving = true;
           this.primary.hold();
-          this.#want('as-is', 'the module process was restarted while its VM ran');
+          this.#paused = true;
           this.#ports.exports.serve(
             true,
             'the module process was restarted; requests wait for the peer or the arbiter',
@@ -314,7 +334,9 @@ export class Mirror {
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
     const { timers } = this.config;
     const { channel, watch } = this.session;
-    if (channel !== undefined && watch.silenceMs > timers.lostAfterMs) {
+    const silent = watch.silenceMs > timers.lostAfterMs;
+    const doubtful = watch.connectedMs > timers.lostAfterMs && watch.doubtMs > timers.pauseAfterMs;
+    if (channel !== undefined && (silent || doubtful)) {
       this.session.drop(`the peer has been silent for more than ${timers.lostAfterMs} ms`);
       return;
     }
@@ -322,19 +344,21 @@ export class Mirror {
     if (
       this.serving &&
       !mayWrite &&
-      !this.#leaving &&
+      !this.departure.handing &&
       !this.#paused &&
-      watch.silenceMs > timers.pauseAfterMs
+      watch.doubtMs > timers.pauseAfterMs
     ) {
       this.#paused = true;
-      this.#want('paused', 'writes are held and this node does not know whether the VM may run here');
+      // A VM that is to stop anyway cannot end in order while its writes are held.
+      const wish = this.departure.shutsVmDown ? 'destroyed' : 'paused';
+      this.#want(wish, 'writes are held and this node does not know whether the VM may run here');
       this.decisions.add(
         'pause-held-vm',
         'pause the VM',
         'writes are held longer than a guest should wait in doubt',
       );
     }
-    if (this.#leaving || this.#diskFailed || this.#becomingAlone) return;
+    if (this.departure.handing || this.#diskFailed || this.#becomingAlone) return;
     const decision = decideAlone(
       {
         started: true,
@@ -342,8 +366,8 @@ export class Mirror {
         primary: this.serving,
         alone: this.serving && this.primary.soloAllowed,
         data: this.state.data,
-        silenceMs: watch.silenceMs,
-        operationOpen: this.operationOpen,
+        silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
+        operationOpen: this.operationOpen || this.#flushing,
         rebooted: this.rebooted,
         preferred: this.preferSelf,
         arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
@@ -387,8 +411,31 @@ export class Mirror {
           : { generation: state.generation, holder: state.holder, operationId: last };
       const generation = (expected?.generation ?? 0) + 1;
       const next = { generation, holder: state.self, operationId: this.#ports.ids.operationId() };
-      this.#operation.begin({ expected, next });
+      this.#flushThenBegin({ expected, next });
     }
+  }
+
+  /**
+   * What this node acknowledged or confirmed must be on its stable storage before it can be named holder: from then on the
+   * other copy does not count, and this host may lose power before it could do anything else.
+   */
+  #flushThenBegin(operation: PendingOperation): void {
+    this.#flushing = true;
+    this.secondary.whenIdle(() =>
+      forEachReplica(
+        this.replicas,
+        (replica, flushed) => replica.device.flush(completion(flushed)),
+        (ok) => {
+          this.#flushing = false;
+          if (!ok) return this.#onDiskFailed('every volume', 'the flush before asking the arbiter');
+          const { path } = this.state;
+          const stillWanted = path.at(-1) === operation.expected?.operationId && !this.operationOpen;
+          if (this.run === 'stopped' || this.departure.handing || !stillWanted) return;
+          if (operation.expected !== undefined && this.session.channel !== undefined) return;
+          this.#operation.begin(operation);
+        },
+      ),
+    );
   }
 
   /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
@@ -433,7 +480,9 @@ export class Mirror {
     };
     this.#forced = false;
     if (next.holder === 'both') {
-      this.persist(lineage, () => {
+      // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
+      const base = state.base ?? state.path.at(-1);
+      this.persist({ ...lineage, base }, () => {
         this.pairing.recordSaysBoth();
         this.pairing.sayHello();
         this.evaluate();
@@ -447,7 +496,10 @@ export class Mirror {
     );
     const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
     this.#becomingAlone = true;
-    this.persist(patch, () => this.#becomeAlone());
+    const turn = this.#turn;
+    this.persist(patch, () => {
+      if (this.#turn === turn) this.#becomeAlone();
+    });
   }
 
   #refusedBy(record: { readonly holder: string; readonly generation: number } | undefined): void {
@@ -479,7 +531,9 @@ export class Mirror {
   #becomeAlone(): void {
     this.pairing.resumeWithBoot = undefined;
     this.#becomingAlone = true;
+    const turn = this.#turn;
     this.secondary.whenIdle(() => {
+      if (this.#turn !== turn) return;
       this.primary.hold();
       const goOn = (): void => {
         this.#becomingAlone = false;
@@ -487,7 +541,10 @@ export class Mirror {
         // A peer that came back meanwhile learns the new generation.
         this.pairing.sayHello();
       };
-      if (this.primary.soloAllowed || this.primary.replicating) return goOn();
+      if (this.primary.soloAllowed) {
+        this.primary.allowSolo();
+        return goOn();
+      }
       this.primary.goAlone((ok) => {
         if (ok) goOn();
       });
@@ -507,6 +564,8 @@ export class Mirror {
 
   /** Ends everything this node serves; `then` when its VM provably does not run and none of its disk requests is left. */
   #standDown(because: string, then: () => void): void {
+    this.#turn += 1;
+    this.#becomingAlone = false;
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.primary.abandon();
@@ -516,7 +575,8 @@ export class Mirror {
     this.#whenVmStopped(() => this.primary.whenIdle(then));
   }
 
-  #want(wish: VmWish, because: string): void {
+  #want(wanted: VmWish, because: string): void {
+    const wish = wanted === 'running' && this.departure.shutsVmDown ? 'stopped-gracefully' : wanted;
     if (this.#wish === wish) return;
     this.#wish = wish;
     this.#ports.vm.want(wish, because);
@@ -559,34 +619,21 @@ export class Mirror {
       case 'hello': {
         const mismatch = this.#mismatch(message);
         if (mismatch === undefined) return this.pairing.control(message);
+        // The peer closes when it has read why; closing here could lose the sentence.
         this.session.channel?.control({ type: 'refuse', because: mismatch });
         this.linkProblem = mismatch;
-        return mismatch;
+        return undefined;
       }
       case 'refuse':
         this.linkProblem = message.because;
         return `a refusal: ${message.because}`;
       case 'handover':
-        return this.#takeHandover();
-      case 'handover-accepted': {
-        const done = this.#handover;
-        this.#handover = undefined;
-        this.#leaving = false;
-        done?.(undefined);
-        this.evaluate();
-        return undefined;
-      }
+      case 'handover-accepted':
       case 'leave-request':
-        return this.#answerLeave();
       case 'leave-granted':
-        this.#leave?.granted();
-        return undefined;
       case 'leave-refused':
-        this.#leave?.refused(message.because);
-        return undefined;
       case 'outdated':
-        this.#peerIsOutdated(message.because);
-        return undefined;
+        return this.departure.control(message);
       default:
         return this.pairing.control(message);
     }
@@ -606,164 +653,17 @@ export class Mirror {
     return mine === theirs ? undefined : `volumes (${theirs}); wanted (${mine})`;
   }
 
-  // ---- handover and leaving ------------------------------------------------------------------------------------------------------
+  // ---- departures ------------------------------------------------------------------------------------------------------------
 
-  /** Planned move of the VM to the peer: stop it here, flush both, hand the role over, start it there. */
   swap(done: CommandDone): void {
-    const { phase } = this.pairing;
-    if (!this.serving)
-      return done(refusal('this node to be primary', 'it is not', 'run swap on the primary node'));
-    if (phase !== 'in-sync')
-      return done(
-        refusal('a pair that is in sync', `the link is ${phase}`, 'wait until the pair is in sync'),
-      );
-    if (this.#leaving)
-      return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
-    this.#leaving = true;
-    this.#handover = done;
-    this.decisions.add('swap', 'hand the VM over', 'the operator asked for it');
-    this.#stopServing(() => {
-      const { channel } = this.session;
-      if (channel === undefined) return this.#failHandover('the link was lost');
-      this.persist({ role: 'secondary' }, () => {
-        this.serving = false;
-        this.primary.abandon();
-        channel.control({ type: 'handover' });
-      });
-    });
-  }
-
-  /** VM down, no clients, nothing in flight, both copies flushed, activity log empty. */
-  #stopServing(then: () => void): void {
-    this.#want('stopped-gracefully', 'the operator asked for it');
-    this.#whenVmStopped(() => {
-      this.#ports.exports.serve(false, 'this node is handing over or stopping');
-      this.primary.quiesce(() => {
-        this.primary.flushAll(() => {
-          // Dirty blocks in sync: writes that this node's disk had no room for. Then the log may not just be dropped.
-          const clean = this.replicas.every((replica) => replica.bitmap.count === 0);
-          const step = this.pairing.phase === 'in-sync' && clean ? 'emptyLog' : 'fold';
-          forEachReplica(
-            this.replicas,
-            (replica, done) => replica[step](done),
-            (ok) => {
-              if (ok) then();
-            },
-          );
-        });
-      });
-    });
-  }
-
-  #failHandover(because: string): void {
-    const done = this.#handover;
-    if (done === undefined) return;
-    this.#handover = undefined;
-    this.#leaving = false;
-    if (this.serving && this.primary.gate === 'closed') this.primary.hold();
-    done(
-      refusal(
-        'the VM to move to the peer',
-        because,
-        'look at `vmpair status`; the pair decides again who runs the VM',
-      ),
-    );
-  }
-
-  #takeHandover(): string | undefined {
-    const { channel } = this.session;
-    if (this.serving || this.pairing.phase !== 'in-sync' || channel === undefined)
-      return 'a handover that does not fit';
-    this.secondary.whenIdle(() => {
-      if (this.session.channel !== channel) return;
-      this.persist({ role: 'primary' }, () => {
-        if (this.session.channel !== channel) return;
-        this.decisions.add('handover', 'be primary', 'the peer handed the VM over');
-        this.pairing.resumeWithBoot = this.pairing.peerHello?.facts.bootId;
-        this.primary.hold();
-        this.primary.resume(channel);
-        channel.control({ type: 'handover-accepted' });
-        this.#serve();
-      });
-    });
-    return undefined;
+    this.departure.swap(done);
   }
 
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
   stop(done: CommandDone): void {
     if (this.run === 'stopped') return done(undefined);
     if (this.#starting !== undefined) return this.start(() => this.stop(done));
-    if (this.#leaving)
-      return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
-    this.#leaving = true;
-    this.decisions.add('stop', 'stop', 'the operator asked for it');
-    const leave = (): void => {
-      if (this.pairing.phase !== 'in-sync') return this.#end(done);
-      this.#askToLeave((granted) => {
-        if (!granted) return this.#end(done);
-        this.persist({ data: 'outdated', role: 'secondary' }, () => {
-          this.session.channel?.control({ type: 'outdated', because: 'it was stopped by its operator' });
-          this.#end(done);
-        });
-      });
-    };
-    if (this.serving) this.#stopServing(leave);
-    else if (this.pairing.phase === 'in-sync') {
-      this.secondary.whenIdle(() =>
-        forEachReplica(
-          this.replicas,
-          (replica, flushed) => replica.device.flush(completion(flushed)),
-          (ok) => {
-            if (ok) leave();
-            else this.#end(done);
-          },
-        ),
-      );
-    } else this.#end(done);
-  }
-
-  #askToLeave(answered: (granted: boolean) => void): void {
-    let timer: Timer | undefined;
-    const settle = (granted: boolean, because: string): void => {
-      if (this.#leave === undefined) return;
-      this.#leave = undefined;
-      timer?.cancel();
-      this.decisions.add('leave', granted ? 'leave as outdated' : 'leave without a word', because);
-      answered(granted);
-    };
-    this.#leave = {
-      granted: () => settle(true, 'the peer holds every write and goes on'),
-      refused: (because) => settle(false, because),
-    };
-    timer = this.#ports.clock.after(leaveTimeoutMs, () => this.#leave?.refused('the peer did not answer'));
-    this.session.channel?.control({ type: 'leave-request' });
-  }
-
-  #answerLeave(): string | undefined {
-    const { channel } = this.session;
-    if (this.pairing.phase !== 'in-sync') return 'a leave request outside of a pair in sync';
-    // One at a time: when both want to leave, the one that sorts first is the one that stays up to date.
-    const refused =
-      this.operationOpen || (this.#leaving && this.state.self < this.state.peer) || this.#diskFailed;
-    if (refused)
-      channel?.control({
-        type: 'leave-refused',
-        because: 'the peer is leaving too, or busy with the arbiter',
-      });
-    else channel?.control({ type: 'leave-granted' });
-    return undefined;
-  }
-
-  /** The peer has durably given its copy up: this node needs nobody's permission to go on alone. */
-  #peerIsOutdated(because: string): void {
-    if (this.pairing.phase !== 'in-sync' && this.pairing.phase !== 'compare-source') return;
-    if (this.state.data !== 'up-to-date') return;
-    this.decisions.add('peer-left', 'go on alone', `the peer's copy is outdated: ${because}`);
-    this.persist({ peerData: 'outdated', role: 'primary', bootId: this.config.bootId }, () => {
-      if (this.#leaving && !this.serving) return;
-      this.session.drop('the peer left');
-      this.#becomeAlone();
-    });
+    this.departure.stop(done);
   }
 
   #end(done: CommandDone): void {
@@ -771,8 +671,9 @@ export class Mirror {
     this.run = 'stopped';
     this.#operation.stop();
     this.session.stop('the operator stopped this module');
+    this.#ending = true;
     this.#standDown('the operator stopped this module', () => {
-      this.#leaving = false;
+      this.#ending = false;
       done(undefined);
     });
   }
@@ -810,7 +711,8 @@ export class Mirror {
         ),
       );
     }
-    const begin = (): void => {
+    const begin: CommandDone = (error) => {
+      if (error !== undefined) return done(error);
       this.#mayNotClaim = undefined;
       this.decisions.add('prim', 'be primary', 'the operator asked for it');
       if (state.data === 'fresh') this.#claim('prim', 'the operator says that this node has the good copy');
@@ -825,7 +727,8 @@ export class Mirror {
   second(done: CommandDone): void {
     if (this.serving)
       return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
-    this.start(() => {
+    this.start((error) => {
+      if (error !== undefined) return done(error);
       this.#mayNotClaim = 'the operator asked this node to be secondary; waiting for the peer';
       done(undefined);
     });
@@ -857,10 +760,6 @@ export class Mirror {
     if (this.serving) this.#standDown(this.trouble, tell);
     else tell();
   }
-}
-
-function refusal(wanted: string, found: string, next: string): WorldError {
-  return new WorldError('control-refused', { wanted, found, next });
 }
 
 /** Never asked: without an arbiter, operations are decided without it. */

@@ -372,6 +372,7 @@ export class Pairing {
     if (this.#resync !== resync || this.#channel !== channel) return;
     const { totalBytes, examinedBytes, sentBytes } = resync;
     channel.control({ type: 'progress', totalBytes, examinedBytes, sentBytes });
+    this.#parts.primary.scheduleSettle();
     this.#parts.clock.after(progressIntervalMs, () => this.#reportProgress(resync, channel));
   }
 

@@ -1,6 +1,11 @@
 /**
  * How long the peer has been silent, seen from both ends. Each heartbeat says how long ago its sender last heard this node,
- * so that a cut in one direction is seen by both at once: silence counts from the older of "I heard it" and "it heard me".
+ * so that a cut in one direction is seen by both at once, and gives back the time stamp of the last heartbeat that its sender
+ * received: at that time, by this node's own clock, the peer certainly had not yet begun to miss it.
+ *
+ * Three measures. `silenceMs` decides when a connection counts as lost; a new connection starts it over. `doubtMs` decides when
+ * a VM that may not write is paused: only a returned stamp starts it over, so that neither a half-open connection nor
+ * delayed bytes make it shorter than what the peer measures. `unheardMs` is what the peer measures when it is to claim.
  */
 import type { Clock } from '../base/clock.ts';
 
@@ -8,11 +13,17 @@ export class PeerWatch {
   readonly #clock: Clock;
   #heardMs: number;
   #heardByPeerMs: number;
+  #certainMs: number;
+  #openedMs: number;
+  /** Stamp of the last heartbeat of the peer on this connection, by its clock; 0: none yet. */
+  #stampOfPeer = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#heardMs = clock.nowMs();
     this.#heardByPeerMs = this.#heardMs;
+    this.#certainMs = this.#heardMs;
+    this.#openedMs = this.#heardMs;
   }
 
   /** Any bytes of the peer arrived. */
@@ -20,16 +31,35 @@ export class PeerWatch {
     this.#heardMs = this.#clock.nowMs();
   }
 
-  /** A heartbeat arrived; the peer had heard this node `ageMs` before it sent it. */
-  observeHeartbeat(ageMs: number): void {
+  /**
+   * A heartbeat arrived; the peer had heard this node `ageMs` before it sent it. `stamp` is to be given back; `returnedMs` is
+   * the stamp of an own heartbeat of this connection, 0 for none.
+   */
+  observeHeartbeat(ageMs: number, stamp: number, returnedMs: number): void {
     this.#heardMs = this.#clock.nowMs();
     this.#heardByPeerMs = Math.max(this.#heardByPeerMs, this.#heardMs - ageMs);
+    this.#stampOfPeer = stamp;
+    if (returnedMs > 0 && returnedMs <= this.#heardMs)
+      this.#certainMs = Math.max(this.#certainMs, returnedMs);
   }
 
-  /** A new connection, or a start: silence counts from now. */
+  /** The module starts: everything counts from now. */
   restart(): void {
+    this.opened();
+    this.#certainMs = this.#heardMs;
+  }
+
+  /** A new connection. */
+  opened(): void {
     this.#heardMs = this.#clock.nowMs();
     this.#heardByPeerMs = this.#heardMs;
+    this.#openedMs = this.#heardMs;
+    this.#stampOfPeer = 0;
+  }
+
+  /** For own heartbeats: a time stamp, and the stamp to give back. */
+  get stamps(): { readonly own: number; readonly returned: number } {
+    return { own: Math.floor(this.#clock.nowMs()), returned: this.#stampOfPeer };
   }
 
   /** Age of what this node heard last, for its own heartbeats. */
@@ -39,5 +69,18 @@ export class PeerWatch {
 
   get silenceMs(): number {
     return this.#clock.nowMs() - Math.min(this.#heardMs, this.#heardByPeerMs);
+  }
+
+  get doubtMs(): number {
+    return this.#clock.nowMs() - this.#certainMs;
+  }
+
+  get unheardMs(): number {
+    return this.#clock.nowMs() - this.#heardMs;
+  }
+
+  /** Age of the newest connection, whether it still exists or not. */
+  get connectedMs(): number {
+    return this.#clock.nowMs() - this.#openedMs;
   }
 }

@@ -23,6 +23,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   stage: 'range' | 'log' | 'gate' | 'copies' | 'done' = 'range';
   localPending = false;
   peerPending = false;
+  /** Was let through to the disks. */
+  issued = false;
   /** Was sent to the peer. */
   replicated = false;
   /** Its blocks are in the dirty bitmap. */

@@ -93,6 +93,15 @@ export class PeerChannel {
     );
   }
 
+  /** A sign of life: how long ago the peer was heard, a stamp for it to give back, and its own last stamp. */
+  heartbeat(heardAgeMs: number, stamp: number, returnedStamp: number): void {
+    if (this.#closed) return;
+    this.connection.send(
+      this.#headers.encode(FrameType.heartbeat, 0, 0, 0, returnedStamp, stamp, heardAgeMs),
+      nothing,
+    );
+  }
+
   control(message: ControlMessage): void {
     this.notify(FrameType.control, 0, 0, 0, encodeControl(message));
   }

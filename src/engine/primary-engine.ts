@@ -41,6 +41,11 @@ export class PrimaryEngine {
   #backlog: Mutation[] = [];
   readonly #inFlight = new Set<Mutation>();
   #idleWaiters: (() => void)[] = [];
+  /** Who waits for the flush before going on alone. */
+  #goingAlone: ((ok: boolean) => void)[] | undefined;
+  /** Mutations that run on disks now. */
+  #issuedCount = 0;
+  #drainWaiters: (() => void)[] = [];
   #settleTimer: Timer | undefined;
   #failed = false;
 
@@ -157,6 +162,10 @@ export class PrimaryEngine {
    */
   goAlone(done: (ok: boolean) => void): void {
     assertInvariant(this.#channel === undefined, 'alone means without a channel');
+    // The arbiter's answer and a handshake may both come to it.
+    if (this.#goingAlone !== undefined) return void this.#goingAlone.push(done);
+    const waiting = [done];
+    this.#goingAlone = waiting;
     for (const request of this.#awaitingPeer) {
       if (request instanceof Mutation) request.markDirty();
     }
@@ -165,15 +174,15 @@ export class PrimaryEngine {
       this.replicas,
       (replica, flushed) => replica.device.flush(completion(flushed)),
       (ok) => {
-        if (!ok) {
-          this.diskFailed('every volume', 'the flush before going on alone');
-          return done(false);
-        }
-        // Still without a channel: only this object's owner attaches one, and it waits for this answer.
-        this.#soloAllowed = true;
-        this.#convertAwaiting();
-        this.#open();
-        done(true);
+        // Otherwise it was abandoned meanwhile.
+        if (this.#goingAlone !== waiting) return;
+        this.#goingAlone = undefined;
+        if (ok) {
+          this.#soloAllowed = true;
+          this.#convertAwaiting();
+          this.#open();
+        } else this.diskFailed('every volume', 'the flush before going on alone');
+        for (const each of waiting) each(ok);
       },
     );
   }
@@ -203,11 +212,19 @@ export class PrimaryEngine {
     this.#whenIdle(done);
   }
 
+  /** Requests are kept from now on; `done` when none of those that were let in before is under way. */
+  holdAndDrain(done: () => void): void {
+    this.hold();
+    this.#drainWaiters.push(done);
+    this.#reportDrained();
+  }
+
   /** No new requests, and what is in flight is never acknowledged: it is answered `shutting-down`. */
   abandon(): void {
     this.#gate = 'closed';
     this.#channel = undefined;
     this.#soloAllowed = false;
+    this.#goingAlone = undefined;
     this.#settleTimer?.cancel();
     this.#settleTimer = undefined;
     this.#awaitingPeer.clear();
@@ -233,6 +250,7 @@ export class PrimaryEngine {
       }
       replica.markUnstableDirty();
     }
+    if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
   /** `done` when no disk request of this engine runs any more. */
@@ -269,6 +287,8 @@ export class PrimaryEngine {
     this.counters.writtenBytes += lengthBytes;
     mutation.stage = 'copies';
     mutation.localPending = true;
+    mutation.issued = true;
+    this.#issuedCount += 1;
     const channel = this.#channel;
     if (channel === undefined) {
       this.counters.soloWrites += 1;
@@ -343,14 +363,16 @@ export class PrimaryEngine {
     if (request.stage === 'done') return;
     request.stage = 'done';
     this.#inFlight.delete(request);
+    if (request.issued) this.#issuedCount -= 1;
     if (request.hot) {
       if (request.replicated && !request.dirty)
         replica.markUnstable(request.offsetBytes, request.lengthBytes);
       replica.log.release(request);
     }
     replica.locks.release(request);
-    this.#scheduleSettle();
+    this.scheduleSettle();
     request.guest.done(request.abandoned ? 'shutting-down' : request.error);
+    if (this.#issuedCount === 0) this.#reportDrained();
     if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
@@ -393,7 +415,7 @@ export class PrimaryEngine {
     if (cycle.both && !cycle.abandoned) {
       replica.unstableFlushing.clear();
       replica.log.settled(cycle.tick);
-    }
+    } else replica.unsettle();
     for (const waiter of cycle.waiters) waiter.done(cycle.abandoned ? 'shutting-down' : undefined);
     if (this.#inFlight.size === 0) this.#reportIdle();
     if (replica.flushWaiters.length > 0) this.#startFlush(replica);
@@ -403,7 +425,8 @@ export class PrimaryEngine {
 
   /** Flush on both, or durable bitmap pages when alone; then extents may leave the activity log. */
   settle(replica: Replica): void {
-    if (this.#failed || this.#gate !== 'open') return;
+    // Also while the gate is closed: the last writes may wait for room in the activity log.
+    if (this.#failed || this.#gate === 'held') return;
     if (this.#channel !== undefined) return this.#startFlush(replica);
     if (!this.#soloAllowed || replica.bitmapWriting) return;
     replica.bitmapWriting = true;
@@ -415,7 +438,8 @@ export class PrimaryEngine {
     });
   }
 
-  #scheduleSettle(): void {
+  /** Settles some time later: after writes, and while a resync goes on. */
+  scheduleSettle(): void {
     if (this.#settleTimer !== undefined || this.#gate === 'closed') return;
     this.#settleTimer = this.#clock.after(settleIntervalMs, () => {
       this.#settleTimer = undefined;
@@ -460,6 +484,11 @@ export class PrimaryEngine {
       if (replica.flushWaiters.length > 0) this.#startFlush(replica);
       this.settle(replica);
     }
+  }
+
+  #reportDrained(): void {
+    if (this.#issuedCount > 0 || this.#drainWaiters.length === 0) return;
+    for (const waiter of this.#drainWaiters.splice(0)) waiter();
   }
 
   #whenIdle(done: () => void): void {

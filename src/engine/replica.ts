@@ -74,6 +74,12 @@ export class Replica {
     this.unstableFlushing.clear();
   }
 
+  /** The flush under way settles nothing: it was given up. */
+  unsettle(): void {
+    for (const block of this.unstableFlushing) this.unstable.add(block);
+    this.unstableFlushing.clear();
+  }
+
   /**
    * Moves the activity log into the dirty bitmap: first the bits become durable, then the log empties. Nothing may be in
    * flight. Before a volume is served after a crash, and before its node becomes the target of a resync.

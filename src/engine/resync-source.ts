@@ -3,7 +3,7 @@
  * is left, several chunks in flight, each locked against guest writes while it is compared and copied.
  *
  * A bit is cleared in memory when the target has answered for its block; on disk only later, when both copies are flushed.
- * Blocks that were sent count as unstable until then. Holes are sent as holes. Guest writes go to both copies
+ * Examined blocks count as unstable until then. Holes are sent as holes. Guest writes go to both copies
  * meanwhile, through the ordinary write path, and are ordered against chunks by the range locks.
  */
 import { assertInvariant } from '../base/assert.ts';
@@ -159,7 +159,6 @@ class ResyncChunk extends RangeHolder implements AnswerSink {
   #atBytes = 0;
   #theirs: Uint8Array | undefined;
   #mine: readonly Uint8Array[] | undefined;
-  #sentAny = false;
 
   constructor(source: ResyncSource, replica: Replica, startBytes: number, lengthBytes: number) {
     super();
@@ -189,8 +188,9 @@ class ResyncChunk extends RangeHolder implements AnswerSink {
     const first = this.#startBytes / blockSizeBytes;
     const last = Math.ceil((this.#startBytes + this.#lengthBytes) / blockSizeBytes);
     for (let block = first; block < last; block += 1) bitmap.clearBlock(block);
-    // Only now: a flush settles what both had completed before it began.
-    if (this.#sentAny) this.replica.markUnstable(this.#startBytes, this.#lengthBytes);
+    // Only now: a flush settles what both had completed before it began. Equal blocks too: the target may hold them in its
+    // page cache only, from an earlier connection.
+    this.replica.markUnstable(this.#startBytes, this.#lengthBytes);
     this.#source.examinedBytes += this.#lengthBytes;
     this.#source.chunkDone(this);
   }
@@ -272,7 +272,6 @@ class ResyncChunk extends RangeHolder implements AnswerSink {
   #sendData(offsetBytes: number, lengthBytes: number, chunks: readonly Uint8Array[]): void {
     this.#unanswered += 1;
     this.#source.sentBytes += lengthBytes;
-    this.#sentAny = true;
     this.#source.channel.request(
       FrameType.resyncWrite,
       0,
@@ -287,7 +286,6 @@ class ResyncChunk extends RangeHolder implements AnswerSink {
 
   #sendZero(offsetBytes: number, lengthBytes: number): void {
     this.#unanswered += 1;
-    this.#sentAny = true;
     this.#source.channel.request(
       FrameType.resyncZero,
       FrameFlag.mayPunch,

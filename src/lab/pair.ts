@@ -35,13 +35,13 @@ import {
 import { programPath } from '../platform/program-path.ts';
 import { systemClock } from '../platform/system-clock.ts';
 import { waitUntil } from '../platform/wait-until.ts';
+import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { type IdentityIssuer, randomHexId, writeLabFiles } from './lab-files.ts';
 import {
   labFile,
   labHosts,
   type LabMachine,
   labMachines,
-  labModule,
   type LabNode,
   labNodes,
   type LabPrograms,
@@ -357,10 +357,9 @@ export class LabCluster {
         because = lastLines(layout.supervisorLog);
         return false;
       }
-      const answer = await callOnce(layout.supervisorSocket, 'status', { module: labModule }).catch(
-        () => undefined,
-      );
-      const status = answer as { readonly state: string; readonly because: string } | undefined;
+      // Not by name: a module whose configuration cannot be read has none.
+      const list = await callOnce(layout.supervisorSocket, 'list').catch(() => []);
+      const [status] = list as readonly SupervisedStatus[];
       if (status === undefined) return undefined;
       because = `${status.state}: ${status.because}`;
       return status.state === 'running' ? true : status.state === 'failed' ? false : undefined;

@@ -27,7 +27,10 @@ export const payloadBytesMax = 32 * 1024 * 1024;
 export const FrameType = {
   /** JSON, see control-messages.ts. */
   control: 1,
-  /** Sign of life; the length field holds the age in ms of what this side last heard. */
+  /**
+   * Sign of life. Length: age in ms of what this side last heard. Offset: a stamp of the sender's clock in ms. Sequence: the
+   * offset of the last heartbeat that it received on this connection, 0 for none.
+   */
   heartbeat: 2,
   /** Guest writes, in the order in which overlapping ones must be applied. */
   write: 3,

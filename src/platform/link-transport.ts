@@ -47,7 +47,7 @@ export interface LinkTransportOptions {
 export interface OpenedLinkTransport extends LinkTransport {
   /** Where it listens; `undefined` on the side that dials. */
   readonly address: SocketAddress | undefined;
-  /** Like `stop`, and answers when the address is free again. */
+  /** Like `stop`, for good; answers when the address is free again. */
   close(): Promise<void>;
 }
 
@@ -70,6 +70,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
   readonly #options: LinkTransportOptions;
   readonly #cut: CutWatch;
   #listener: Listener | undefined;
+  /** Absent while stopped. */
   #handler: LinkHandler | undefined;
   #connection: StreamConnection | undefined;
   /** Connections that a cut keeps from being closed on the wire. */
@@ -77,7 +78,6 @@ class TlsLinkTransport implements OpenedLinkTransport {
   #dial: Dial | undefined;
   #redial: NodeJS.Timeout | undefined;
   #lastFailure: string | undefined;
-  #stopped = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: LinkTransportOptions) {
@@ -109,13 +109,22 @@ class TlsLinkTransport implements OpenedLinkTransport {
   }
 
   start(handler: LinkHandler): void {
-    if (this.#handler !== undefined || this.#stopped) return;
+    if (this.#handler !== undefined || this.#closing !== undefined) return;
     this.#handler = handler;
+    this.#lastFailure = undefined;
+    this.#listener?.dropIgnored();
     if (dials(this.#options.self, this.#options.peer)) this.#dialNow();
   }
 
+  /** The listening address stays taken, so that `start` finds it again; who dials meanwhile is not heeded. */
   stop(): void {
-    void this.close();
+    this.#handler = undefined;
+    clearTimeout(this.#redial);
+    this.#dial?.abandon();
+    this.#dial = undefined;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.destroy('the transport was stopped');
   }
 
   close(): Promise<void> {
@@ -124,19 +133,16 @@ class TlsLinkTransport implements OpenedLinkTransport {
   }
 
   async #shutDown(): Promise<void> {
-    this.#stopped = true;
     this.#cut.stop();
-    clearTimeout(this.#redial);
-    this.#dial?.abandon();
     const connection = this.#connection;
-    connection?.destroy('the transport was stopped');
+    this.stop();
     connection?.setCut(false);
     for (const lingering of this.#lingering) lingering.setCut(false);
     await this.#listener?.close();
   }
 
   #dialNow(): void {
-    if (this.#stopped) return;
+    if (this.#handler === undefined) return;
     if (this.#cut.isCut()) return this.#dialLater();
     const { identity, peer, peerAddress } = this.#options;
     const expected = { clusterId: identity.self.clusterId, role: 'node', name: peer } as const;
@@ -162,13 +168,13 @@ class TlsLinkTransport implements OpenedLinkTransport {
   }
 
   #dialLater(): void {
-    if (this.#stopped || !dials(this.#options.self, this.#options.peer)) return;
+    if (this.#handler === undefined || !dials(this.#options.self, this.#options.peer)) return;
     clearTimeout(this.#redial);
     this.#redial = setTimeout(() => this.#dialNow(), redialDelayMs);
   }
 
   #accepted(socket: TLSSocket): void {
-    if (this.#stopped || this.#cut.isCut()) {
+    if (this.#handler === undefined || this.#cut.isCut()) {
       socket.on('error', () => undefined);
       return void socket.destroy();
     }
@@ -193,9 +199,10 @@ class TlsLinkTransport implements OpenedLinkTransport {
 
   /** Tells the handler once per reason and not once per attempt. */
   #failed(error: WorldError): void {
-    if (this.#stopped || this.#cut.isCut() || error.message === this.#lastFailure) return;
+    const handler = this.#handler;
+    if (handler === undefined || this.#cut.isCut() || error.message === this.#lastFailure) return;
     this.#lastFailure = error.message;
-    this.#handler?.failed(error.message);
+    handler.failed(error.message);
   }
 
   #cutChanged(): void {
@@ -207,6 +214,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
     }
     this.#connection?.setCut(cut);
     if (cut) return;
+    this.#listener?.dropIgnored();
     for (const connection of this.#lingering) connection.setCut(false);
     this.#lingering.clear();
   }

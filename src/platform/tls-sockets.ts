@@ -42,6 +42,8 @@ export interface ListenOptions {
 
 export interface Listener {
   readonly address: SocketAddress;
+  /** Closes the connections that were ignored until now, so that their diallers try again at once. */
+  dropIgnored(): void;
   /** Stops listening and closes every connection that it accepted; answers when the address is free. */
   close(): Promise<void>;
 }
@@ -78,6 +80,7 @@ function ignore(socket: net.Socket, durationMs: number): void {
  */
 export async function listenForParties(options: ListenOptions): Promise<Listener> {
   const sockets = new Set<net.Socket>();
+  const ignored = new Set<net.Socket>();
   const handshakes = tls.createServer({
     ...listenerOptions(options.identity),
     handshakeTimeout: options.handshakeDeadlineMs,
@@ -107,7 +110,11 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
     if (sockets.size >= options.connectionsMax) return void socket.destroy();
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    if (options.heeds?.() === false) return ignore(socket, ignoredHandshakes * options.handshakeDeadlineMs);
+    if (options.heeds?.() === false) {
+      ignored.add(socket);
+      socket.on('close', () => ignored.delete(socket));
+      return ignore(socket, ignoredHandshakes * options.handshakeDeadlineMs);
+    }
     handshakes.emit('connection', socket);
   });
   await new Promise<void>((resolve, reject) => {
@@ -118,6 +125,9 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
   const port = typeof bound === 'object' && bound !== null ? bound.port : options.address.port;
   return {
     address: { host: options.address.host, port },
+    dropIgnored: () => {
+      for (const socket of ignored) socket.destroy();
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -144,8 +154,8 @@ export interface Dial {
  */
 export function dialParty(options: DialOptions, done: (result: tls.TLSSocket | WorldError) => void): Dial {
   const { host, port } = options.address;
-  const { role = 'party', name } = options.expected;
-  const what = `${role}${name === undefined ? '' : ` ${name}`} at ${host}:${port}`;
+  const { role, name } = options.expected;
+  const what = `${role ?? 'party'}${name === undefined ? '' : ` ${name}`} at ${host}:${port}`;
   const socket = tls.connect({ ...dialOptions(options.identity, options.expected), host, port });
   socket.setNoDelay(true);
   socket.setKeepAlive(true, keepAliveDelayMs);

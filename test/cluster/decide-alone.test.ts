@@ -29,8 +29,7 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
   ['operation-open', 'wait', ({ operationOpen }) => operationOpen],
   ['connected', 'nothing', ({ connected }) => connected],
   ['not-up-to-date', 'wait', ({ data }) => data !== 'up-to-date'],
-  ['prim', 'claim', ({ forced }) => forced],
-  ['may-not-claim', 'wait', ({ mayNotClaim }) => mayNotClaim !== undefined],
+  ['may-not-claim', 'wait', ({ mayNotClaim, forced }) => mayNotClaim !== undefined && !forced],
   ['peer-silent', 'wait', ({ primary, silenceMs }) => primary && silenceMs < 3000],
   [
     'primary-without-arbiter',
@@ -38,8 +37,8 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
     ({ primary, arbiter }) => primary && arbiter === 'none',
   ],
   ['primary-lost-peer', 'claim', ({ primary }) => primary],
-  ['failover-off', 'wait', ({ failover }) => !failover],
-  ['secondary-without-arbiter', 'wait', ({ arbiter }) => arbiter === 'none'],
+  ['failover-off', 'wait', ({ failover, forced }) => !failover && !forced],
+  ['secondary-without-arbiter', 'wait', ({ arbiter, forced }) => arbiter === 'none' && !forced],
   ['claim-delay', 'wait', ({ silenceMs }) => silenceMs < 6000],
   ['claim-delay', 'wait', ({ rebooted, silenceMs }) => rebooted && silenceMs < 12_000],
   [
@@ -47,6 +46,7 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
     'wait',
     ({ rebooted, preferred, silenceMs }) => rebooted && !preferred && silenceMs < 18_000,
   ],
+  ['prim', 'claim', ({ forced }) => forced],
   ['secondary-lost-peer', 'claim', () => true],
 ];
 
@@ -62,12 +62,12 @@ describe('alone table', () => {
         { primary, arbiter },
         { action },
       ) => action !== 'go-on-without-arbiter' || (primary && arbiter === 'none'),
-      'nobody asks before the peer counts as lost, unless the operator says so': (
-        { forced, silenceMs },
+      'nobody asks before the peer counts as lost, not even when the operator says so': (
+        { silenceMs },
         decision,
-      ) => forced || silenceMs >= timers.lostAfterMs || asksNothing(decision),
-      'a secondary asks later than a primary pauses its VM': ({ primary, forced, silenceMs }, decision) =>
-        primary || forced || silenceMs > timers.pauseAfterMs || asksNothing(decision),
+      ) => silenceMs >= timers.lostAfterMs || asksNothing(decision),
+      'a secondary asks later than a primary pauses its VM': ({ primary, silenceMs }, decision) =>
+        primary || silenceMs > timers.pauseAfterMs || asksNothing(decision),
       'a secondary that may not fail over waits for its operator': (
         { primary, failover, forced },
         decision,

@@ -14,7 +14,7 @@ describe('peer watch', () => {
     const { clock, watch } = setUp();
     clock.advance(700);
     expect(watch.silenceMs).to.equal(700);
-    watch.observeHeartbeat(0);
+    watch.observeHeartbeat(0, 0, 0);
     expect(watch.silenceMs).to.equal(0);
     clock.advance(500);
     expect([watch.silenceMs, watch.heardAgeMs]).to.deep.equal([500, 500]);
@@ -23,7 +23,7 @@ describe('peer watch', () => {
   it('a cut towards the peer alone is seen here too, although its heartbeats arrive', () => {
     const { clock, watch } = setUp();
     for (let ageMs = 0; ageMs <= 3000; ageMs += 500) {
-      watch.observeHeartbeat(ageMs);
+      watch.observeHeartbeat(ageMs, 0, 0);
       expect(watch.heardAgeMs).to.equal(0);
       expect(watch.silenceMs).to.equal(ageMs);
       clock.advance(500);
@@ -35,8 +35,8 @@ describe('peer watch', () => {
     const [deaf, dumb] = [new PeerWatch(clock), new PeerWatch(clock)];
     const noticedMs = { deaf: 0, dumb: 0 };
     for (let atMs = 0; atMs < 10_000; atMs += 500) {
-      dumb.observeHeartbeat(deaf.heardAgeMs);
-      if (atMs < 2000) deaf.observeHeartbeat(dumb.heardAgeMs);
+      dumb.observeHeartbeat(deaf.heardAgeMs, 0, 0);
+      if (atMs < 2000) deaf.observeHeartbeat(dumb.heardAgeMs, 0, 0);
       if (noticedMs.deaf === 0 && deaf.silenceMs > 3000) noticedMs.deaf = atMs;
       if (noticedMs.dumb === 0 && dumb.silenceMs > 3000) noticedMs.dumb = atMs;
       clock.advance(500);
@@ -55,15 +55,15 @@ describe('peer watch', () => {
   it('a heartbeat that was delayed on its way takes nothing back', () => {
     const { clock, watch } = setUp();
     clock.advance(1000);
-    watch.observeHeartbeat(100);
-    watch.observeHeartbeat(900);
+    watch.observeHeartbeat(100, 0, 0);
+    watch.observeHeartbeat(900, 0, 0);
     expect(watch.silenceMs).to.equal(100);
   });
 
   it('a new connection counts from now', () => {
     const { clock, watch } = setUp();
     clock.advance(9000);
-    watch.restart();
+    watch.opened();
     expect([watch.heardAgeMs, watch.silenceMs]).to.deep.equal([0, 0]);
   });
 
@@ -79,12 +79,32 @@ describe('peer watch', () => {
         const startMs = clock.nowMs();
         for (const [kind, value] of events) {
           if (kind === 'time') clock.advance(value);
-          else if (kind === 'heartbeat') watch.observeHeartbeat(value);
+          else if (kind === 'heartbeat') watch.observeHeartbeat(value, 0, 0);
           else watch.observeBytes();
           expect(watch.silenceMs).to.be.within(0, clock.nowMs() - startMs);
           expect(watch.heardAgeMs).to.be.at.most(watch.silenceMs);
         }
       }),
     );
+  });
+
+  it('doubt ends only with a stamp that the peer gave back, not with a new connection or other bytes', () => {
+    const { clock, watch } = setUp();
+    clock.advance(2000);
+    const { own } = watch.stamps;
+    clock.advance(1000);
+    watch.observeBytes();
+    watch.opened();
+    expect(watch.doubtMs).to.equal(3000);
+    watch.observeHeartbeat(0, 77, own);
+    expect(watch.doubtMs).to.equal(1000);
+    expect(watch.stamps.returned).to.equal(77);
+  });
+
+  it('a stamp from the future, which no honest peer gives back, changes nothing', () => {
+    const { clock, watch } = setUp();
+    clock.advance(2000);
+    watch.observeHeartbeat(0, 1, clock.nowMs() + 1);
+    expect(watch.doubtMs).to.equal(2000);
   });
 });

@@ -64,7 +64,6 @@ const aloneRules = [
   'operation-open',
   'connected',
   'not-up-to-date',
-  'prim',
   'may-not-claim',
   'peer-silent',
   'primary-without-arbiter',
@@ -72,6 +71,7 @@ const aloneRules = [
   'failover-off',
   'secondary-without-arbiter',
   'claim-delay',
+  'prim',
   'secondary-lost-peer',
 ] as const;
 

@@ -80,6 +80,45 @@ describe('link transport', () => {
     expect(handlers.alpha.count('failed')).to.equal(1);
   });
 
+  for (const side of ['alpha', 'beta'] as const) {
+    it(`${side} stops and starts again: a new connection`, async () => {
+      const { alpha, beta, handlers } = await openPair();
+      const transport = side === 'alpha' ? alpha : beta;
+      const other = side === 'alpha' ? handlers.beta : handlers.alpha;
+      transport.stop();
+      await other.until('the other side is told', () => other.count('closed') === 1);
+      await handlers[side].until('the own side is told', () => handlers[side].count('closed') === 1);
+      expect(other.count('opened')).to.equal(1);
+      transport.start(handlers[side]);
+      await other.until('it opens again', () => other.count('opened') === 2);
+      await handlers[side].until('both sides', () => handlers[side].count('opened') === 2);
+    });
+  }
+
+  it('who dials a stopped transport is kept silent, and hung up on at its start to try again at once', async () => {
+    const { alpha, beta, handlers } = await openPair();
+    await alpha.close();
+    beta.stop();
+    const { host, port } = beta.address ?? { host: loopback, port: 0 };
+    const caller = net.connect(port, host);
+    let ended = false;
+    caller.on('error', () => undefined).on('close', () => (ended = true));
+    await once(caller, 'connect');
+    const next = await errorOf(
+      openLinkTransport({
+        self: 'beta',
+        peer: 'alpha',
+        listen: { host, port },
+        peerAddress: { host, port },
+        identity: cluster.beta,
+      }),
+    );
+    expect(next.code, 'the address stays taken').to.equal('port-in-use');
+    expect(ended).to.equal(false);
+    beta.start(handlers.beta);
+    await handlers.beta.until('it is closed', () => ended);
+  });
+
   it('a newer connection of the peer replaces the older one', async () => {
     const pair = await openPair();
     const second = await openLinkTransport({

@@ -6,7 +6,7 @@
 import type { PersistentState } from '../../src/disk/state.ts';
 import { blockSizeBytes, extentSizeBytes } from '../../src/disk/state.ts';
 import type { PairPhase } from '../../src/cluster/pairing.ts';
-import type { PowerCount } from './guest-history.ts';
+import type { PowerCount, Request } from './guest-history.ts';
 import { sectorBytes } from './simulated-disk.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 import type { World } from './world.ts';
@@ -19,9 +19,13 @@ export class Checkers {
   #acknowledgedIn: readonly string[] = [];
   readonly #lastPhase = new Map<SimulatedHost, PairPhase>();
   readonly #generation = new Map<SimulatedHost, number>();
-  /** Bytes examined and sent by resyncs, by rule, for coverage and for the report. */
+  /** What the flush at the end of the resync under way covers, by volume. */
+  #finalFlush: (readonly Request[])[] = [];
+  /** Number of resyncs by rule, for the report. */
   readonly resyncs = new Map<string, number>();
   fullCopies = 0;
+  /** Unflushed writes that the rules give up: a rebooted host went on without the other one. */
+  forfeited = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -31,6 +35,22 @@ export class Checkers {
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
     if (other.vm.executes) this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
+  }
+
+  /** The arbiter's record names one host. A rebooted one may be named only after it has waited for the other one. */
+  recordChanged(holder: string): void {
+    const winner = this.#world.hosts.find(({ name }) => name === holder);
+    if (winner === undefined) return;
+    let given = 0;
+    this.#world.histories.forEach((history, volume) => {
+      given += history.forfeited(winner, winner.disks[volume]?.seen as Uint32Array);
+    });
+    this.forfeited += given;
+    const waitedMs = this.#world.time.nowMs - winner.bootedMs;
+    if (given > 0 && waitedMs < 2 * this.#world.timers.claimAfterMs)
+      this.#world.violation(
+        `${holder} gave up ${given} writes of its peer ${waitedMs.toFixed(0)} ms after its boot`,
+      );
   }
 
   /** No promise broken: what a new guest finds on the disks of its host. Does not look at the other copy. */
@@ -48,6 +68,9 @@ export class Checkers {
       this.#world.violation(`${host.name} acknowledges a write in a lineage that diverged from the last one`);
     }
     this.#acknowledgedIn = path;
+    if (mirror.pairing.phase === 'in-sync' && mirror.primary.soloAllowed) {
+      this.#world.violation(`${host.name} is in sync and may acknowledge alone`);
+    }
     const other = this.#world.otherThan(host);
     const otherState = this.#durable.get(other);
     const both = !mirror.primary.soloAllowed && otherState?.data === 'up-to-date';
@@ -70,8 +93,14 @@ export class Checkers {
   afterEvent(): void {
     for (const host of this.#world.hosts) {
       const phase = host.mirror?.pairing.phase ?? 'down';
-      if (phase === this.#lastPhase.get(host)) continue;
+      const before = this.#lastPhase.get(host);
+      if (phase === before) continue;
       this.#lastPhase.set(host, phase);
+      // A resync ends with both copies flushed: everything that was acknowledged before that is safe then.
+      if (phase === 'finishing')
+        this.#finalFlush = this.#world.histories.map((history) => history.flushCovers());
+      if (phase === 'in-sync' && before === 'finishing')
+        this.#world.histories.forEach((history, volume) => history.flushed(this.#finalFlush[volume] ?? []));
       const rule = host.mirror?.pairing.verdict?.rule;
       this.#world.log(
         `${host.name}: ${phase}${phase === 'down' || phase === 'handshake' ? '' : ` (${rule})`}`,

@@ -4,6 +4,9 @@
  * must survive from its acknowledgement on: for ever once it is flushed (or FUA), else as long as one of the nodes that
  * held it has not lost power since.
  *
+ * One more case loses unflushed writes by design, and is counted: a host that lost power could not hear the other one for
+ * the time that the rules ask for, and was then named holder while the other one still held more.
+ *
  * It does not see content that a guest never wrote here, does not order writes that were in flight together, and does
  * not demand that a write which was never acknowledged stays lost once a guest has read the older content.
  */
@@ -22,8 +25,16 @@ export interface Request {
   ended: number;
   acknowledged: boolean;
   flushed: boolean;
-  /** Hosts that held it when it was acknowledged, with their number of power losses then. */
-  holders: readonly { readonly host: PowerCount; readonly losses: number }[];
+  /** Power losses of every host when it was asked for (the last time). */
+  lossesBefore: readonly Holding[];
+  /** Hosts that held it when it was acknowledged. */
+  holders: readonly Holding[];
+}
+
+/** A host that has a write as long as its number of power losses is still this. */
+export interface Holding {
+  readonly host: PowerCount;
+  readonly losses: number;
 }
 
 export interface PowerCount {
@@ -41,6 +52,7 @@ const initial: Request = {
   ended: -1,
   acknowledged: true,
   flushed: true,
+  lossesBefore: [],
   holders: [],
 };
 
@@ -80,6 +92,27 @@ export class GuestHistory {
       this.#unflushed.delete(request);
       this.#nowFlushed(request);
     }
+  }
+
+  /**
+   * `winner`, whose disk is `seen`, goes on alone: what it lost by a power loss, and only the other host holds, is given up.
+   * Answers how many writes that are.
+   */
+  forfeited(winner: PowerCount, seen: Uint32Array): number {
+    const lost: Request[] = [];
+    for (const request of this.#unflushed) {
+      if (!mustSurvive(request)) continue;
+      if (request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses))
+        continue;
+      let missing = false;
+      this.#eachSector(request, (sector) => {
+        missing ||= this.problemOf(sector, seen[sector] as number) !== undefined;
+      });
+      if (missing) lost.push(request);
+      else request.holders = [{ host: winner, losses: winner.powerLosses }];
+    }
+    for (const request of lost) request.holders = [];
+    return lost.length;
   }
 
   /** A sentence when a sector must not have this content. */

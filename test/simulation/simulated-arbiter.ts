@@ -19,6 +19,8 @@ export class SimulatedArbiter {
   lostAnswers = 0;
   lateRequests = 0;
   repeatedRequests = 0;
+  /** Called when the record changes. */
+  onChange: (record: ArbiterRecord) => void = () => {};
   /** Nodes that cannot reach it. */
   readonly unreachableFrom = new Set<string>();
   readonly #time: SimulatedTime;
@@ -102,6 +104,7 @@ export class SimulatedArbiter {
     switch (action.kind) {
       case 'write':
         this.record = action.record;
+        this.onChange(action.record);
         return { kind: 'granted', record: action.record };
       case 'already':
         return { kind: 'granted', record: action.record };

@@ -14,12 +14,14 @@ export interface GuestWorld {
   readonly random: Random;
   readonly histories: readonly GuestHistory[];
   readonly volumeSizeBytes: readonly number[];
+  readonly hosts: readonly PowerCount[];
   /** A point in the order of all events. */
   nextEvent(): number;
   nextTag(): number;
   /** The guest does not begin anything new. */
   readonly guestsRest: boolean;
   readonly guestThinkMs: number;
+  acknowledgedCount: number;
   violation(text: string): void;
 }
 
@@ -136,6 +138,7 @@ export class SimulatedGuest {
       ended: Number.POSITIVE_INFINITY,
       acknowledged: false,
       flushed: false,
+      lossesBefore: [],
       holders: [],
     };
     this.#world.histories[volume]?.begun(request);
@@ -180,6 +183,7 @@ export class SimulatedGuest {
       });
       return;
     }
+    work.lossesBefore = this.#world.hosts.map((host) => ({ host, losses: host.powerLosses }));
     const { kind, offsetBytes, lengthBytes, fua } = work;
     const completion = { done: (error: BlockError | undefined) => this.#changed(work, attempt, error) };
     if (kind === 'trim') device.trim(offsetBytes, lengthBytes, fua, completion);
@@ -194,9 +198,11 @@ export class SimulatedGuest {
   #changed(request: Request, attempt: number, error: BlockError | undefined): void {
     if (!this.#answered(request, attempt, error)) return;
     request.ended = this.#world.nextEvent();
-    request.holders = this.#host.acknowledgedNow().map((host) => ({ host, losses: host.powerLosses }));
+    const holders = this.#host.acknowledgedNow();
+    request.holders = request.lossesBefore.filter(({ host }) => holders.includes(host));
     this.#world.histories[request.volume]?.acknowledged(request);
     this.acknowledgedCount += 1;
+    this.#world.acknowledgedCount += 1;
   }
 
   /** True when the request was done; a closed volume is tried again. */

@@ -19,7 +19,7 @@ import { Life } from './simulated-time.ts';
 import { SimulatedVm } from './simulated-vm.ts';
 import type { World } from './world.ts';
 
-/** The supervisor pauses the VM of a module that has not come back after this. */
+/** The supervisor pauses the VM of a module that has not come back, with its metadata open, after this. */
 const supervisorPatienceMs = 900;
 
 interface Running {
@@ -36,6 +36,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
   readonly vm: SimulatedVm;
   powerLosses = 0;
   powered = true;
+  bootedMs = Number.NEGATIVE_INFINITY;
   /** What the supervisor wants of the module. */
   run: 'started' | 'stopped' = 'started';
   guest: SimulatedGuest | undefined;
@@ -193,7 +194,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
       if (this.#bootId === boot) this.startProcess();
     });
     time.after(supervisorPatienceMs, () => {
-      if (this.#bootId === boot && this.#life === undefined) this.vm.want('paused');
+      if (this.#bootId === boot && this.#running === undefined) this.vm.want('paused');
     });
   }
 
@@ -215,6 +216,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     if (this.powered) return;
     this.world.log(`${this.name}: boots`);
     this.powered = true;
+    this.bootedMs = this.world.time.nowMs;
     this.startProcess();
   }
 

@@ -140,6 +140,7 @@ class Connection {
   }
 
   send(side: Side, bytes: Uint8Array): void {
+    if (this.#closing[side] !== undefined) return;
     this.#queues[side].push(bytes);
     this.#deliverSoon(side);
   }
@@ -155,8 +156,10 @@ class Connection {
     this.#deliverSoon(1);
   }
 
-  /** One side closed by itself: the other sees it after all bytes, if the network lets it. */
+  /** One side closed by itself, at once: what it had just sent may be lost; then the other sees it, if the network lets it. */
   closedBy(side: Side, because: string): void {
+    const queue = this.#queues[side];
+    queue.splice(this.#random.below(queue.length + 1));
     this.#closing[side] = because;
     this.#deliverSoon(side);
     this.#link.ended(this);

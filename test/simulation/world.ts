@@ -56,6 +56,10 @@ export class World implements GuestWorld {
   guestsRest = false;
   guestThinkMs: number;
   events = 0;
+  /** Grows when everything is healed: faults of an earlier era end. */
+  era = 0;
+  /** Requests that any guest had an answer for. */
+  acknowledgedCount = 0;
   #order = 0;
   #tag = 1_000_000;
 
@@ -70,6 +74,7 @@ export class World implements GuestWorld {
     this.link = new SimulatedLink(this.nodes, this.time, this.random);
     this.arbiter = new SimulatedArbiter(this.time, this.random, (text) => this.log(text));
     this.checkers = new Checkers(this);
+    this.arbiter.onChange = ({ holder }) => this.checkers.recordChanged(holder);
     this.hosts = [new SimulatedHost(this, 'A', 0), new SimulatedHost(this, 'B', 1)];
     const filled = (options.filledBytes ?? mebibyte) / sectorBytes;
     this.histories = this.hosts[0].disks.map((disk, volume) => {
