@@ -133,6 +133,8 @@ export class VmDriver implements VmPort {
 
   #reached(): boolean {
     this.#lastProblem = '';
+    // Also a VM that was adopted: when it ends from now on, that is a restart.
+    if (this.#wish === 'running') this.#startedOnce = true;
     this.#events.vmChanged(this.#hypervisor.state());
     return true;
   }

@@ -44,8 +44,6 @@ function untilEnded(): Promise<NodeJS.Signals> {
 const keepAliveIntervalMs = 60_000;
 
 async function runPair(options: PairOptions): Promise<void> {
-  const ended = untilEnded();
-  const keepAlive = setInterval(() => {}, keepAliveIntervalMs);
   const lab = await LabCluster.create({
     directory: options.dir,
     sizeBytes: options.size,
@@ -56,6 +54,8 @@ async function runPair(options: PairOptions): Promise<void> {
       ...(options.witnessProgram === undefined ? {} : { witness: options.witnessProgram }),
     },
   });
+  const ended = untilEnded();
+  const keepAlive = setInterval(() => {}, keepAliveIntervalMs);
   try {
     const signal = await Promise.race([ended, lab.start()]);
     if (signal !== undefined) return;

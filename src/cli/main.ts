@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
 import { packageRoot } from '../platform/program-path.ts';
+import { addCertificatesCommand } from './certificates-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
-import { exitCodeFor, exitCodes, renderError, usageError } from './outcome.ts';
+import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './outcome.ts';
 
 const exitCodeHelp = `
 Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the process does not answer, 4 it refused.`;
@@ -30,6 +31,7 @@ function buildProgram(): Command {
     .addHelpText('after', exitCodeHelp);
   addModuleCommands(program);
   addSupervisorCommands(program);
+  addCertificatesCommand(program);
   addInspectCommand(program);
   addLabCommands(program);
   return program;
@@ -46,7 +48,7 @@ const json = process.argv.includes('--json');
 try {
   await buildProgram().parseAsync();
 } catch (error) {
-  const known = error instanceof CommanderError ? commandLineError(error) : error;
+  const known = error instanceof CommanderError ? commandLineError(error) : (systemError(error) ?? error);
   if (known instanceof WorldError) {
     process.stderr.write(renderError(known, json));
     process.exitCode = exitCodeFor(known);

@@ -1,7 +1,8 @@
 /** Commands that talk to one process over its control socket: a module, or the supervisor of a node. */
 import type { Command } from 'commander';
 import type { ModuleStatus } from '../base/status.ts';
-import { modulePaths } from '../config/runtime-paths.ts';
+import { isModuleName } from '../config/module-config.ts';
+import { modulePaths, supervisorSocket } from '../config/runtime-paths.ts';
 import { callOnce } from '../platform/control-client.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { printResult, usageError } from './outcome.ts';
@@ -13,7 +14,8 @@ const commandDeadlineMs = 120_000;
 const defaultRuntimeDir = '/run/vmpair';
 
 interface ControlOptions {
-  readonly control: string;
+  readonly control?: string;
+  readonly runtimeDir: string;
   readonly json?: boolean;
 }
 
@@ -26,16 +28,11 @@ const moduleVerbs: Readonly<Record<string, string>> = {
   swap: 'move the VM to the other node',
 };
 
-function onControlSocket(command: Command): Command {
+function onSupervisor(command: Command): Command {
   return command
-    .requiredOption('--control <path>', 'control socket of the process')
+    .option('--runtime-dir <directory>', 'run-time directory of the node', defaultRuntimeDir)
+    .option('--control <path>', 'control socket of the supervisor, if it is elsewhere')
     .option('--json', 'print one JSON line');
-}
-
-interface ModuleOptions {
-  readonly control?: string;
-  readonly runtimeDir: string;
-  readonly json?: boolean;
 }
 
 /** A command for one module of this host, named by its VM or by its control socket. */
@@ -47,28 +44,33 @@ function onModule(command: Command): Command {
     .option('--json', 'print one JSON line');
 }
 
-function controlOf(vm: string | undefined, { control, runtimeDir }: ModuleOptions): string {
+function controlOf(vm: string | undefined, { control, runtimeDir }: ControlOptions): string {
   if (control !== undefined) return control;
   if (vm === undefined) throw usageError('neither the name of a VM nor --control');
+  if (!isModuleName(vm)) throw usageError(`a name that no VM can have: ${JSON.stringify(vm)}`);
   return modulePaths(runtimeDir, vm).control;
+}
+
+function supervisorOf({ control, runtimeDir }: ControlOptions): string {
+  return control ?? supervisorSocket(runtimeDir);
 }
 
 export function addModuleCommands(program: Command): void {
   onModule(program.command('status').description('state of a module, with the reason')).action(
-    async (vm: string | undefined, options: ModuleOptions) => {
+    async (vm: string | undefined, options: ControlOptions) => {
       const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
       printResult(options.json ?? false, status, () => moduleText(status));
     },
   );
   onModule(program.command('explain').description('the last decisions of a module, newest first')).action(
-    async (vm: string | undefined, options: ModuleOptions) => {
+    async (vm: string | undefined, options: ControlOptions) => {
       const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
       printResult(options.json ?? false, status.decisions, () => decisionsText(status));
     },
   );
   for (const [verbName, description] of Object.entries(moduleVerbs)) {
     onModule(program.command(verbName).description(description)).action(
-      async (vm: string | undefined, options: ModuleOptions) => {
+      async (vm: string | undefined, options: ControlOptions) => {
         const result = await callOnce(controlOf(vm, options), verbName, {}, commandDeadlineMs);
         printResult(options.json ?? false, result, () => `${verbName}: done`);
       },
@@ -85,25 +87,26 @@ const supervisorVerbs: Readonly<Record<string, string>> = {
 
 export function addSupervisorCommands(program: Command): void {
   const supervisor = program.command('supervisor').description('the processes of the modules of a node');
-  onControlSocket(supervisor.command('list').description('modules and their processes')).action(
-    async ({ control, json }: ControlOptions) => {
-      const list = (await callOnce(control, 'list')) as SupervisedStatus[];
-      printResult(json ?? false, list, () => supervisedText(list));
+  onSupervisor(supervisor.command('list').description('modules and their processes')).action(
+    async (options: ControlOptions) => {
+      const list = (await callOnce(supervisorOf(options), 'list')) as SupervisedStatus[];
+      printResult(options.json ?? false, list, () => supervisedText(list));
     },
   );
   for (const [verbName, description] of Object.entries(supervisorVerbs)) {
-    onControlSocket(supervisor.command(`${verbName} <module>`).description(description)).action(
-      async (module: string, { control, json }: ControlOptions) => {
-        const status = (await callOnce(control, verbName, { module }, commandDeadlineMs)) as SupervisedStatus;
-        printResult(json ?? false, status, () => supervisedText([status]));
+    onSupervisor(supervisor.command(`${verbName} <module>`).description(description)).action(
+      async (module: string, options: ControlOptions) => {
+        const answer = await callOnce(supervisorOf(options), verbName, { module }, commandDeadlineMs);
+        const status = answer as SupervisedStatus;
+        printResult(options.json ?? false, status, () => supervisedText([status]));
       },
     );
   }
-  onControlSocket(supervisor.command('shutdown').description('end the supervisor; the modules run on'))
+  onSupervisor(supervisor.command('shutdown').description('end the supervisor; the modules run on'))
     .option('--stop-modules', 'end the module processes too')
-    .action(async ({ control, json, stopModules }: ControlOptions & { readonly stopModules?: boolean }) => {
-      const args = { stopModules: stopModules ?? false };
-      const result = await callOnce(control, 'shutdown', args, commandDeadlineMs);
-      printResult(json ?? false, result, () => 'shutdown: done');
+    .action(async (options: ControlOptions & { readonly stopModules?: boolean }) => {
+      const args = { stopModules: options.stopModules ?? false };
+      const result = await callOnce(supervisorOf(options), 'shutdown', args, commandDeadlineMs);
+      printResult(options.json ?? false, result, () => 'shutdown: done');
     });
 }

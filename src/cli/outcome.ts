@@ -5,6 +5,7 @@
  */
 import type { ErrorCode } from '../base/error-catalogue.ts';
 import { WorldError } from '../base/errors.ts';
+import { ReplaceError } from '../platform/durable-file.ts';
 import { describeError } from '../platform/program-exit.ts';
 
 export const exitCodes = { done: 0, failed: 1, usage: 2, unreachable: 3, refused: 4 } as const;
@@ -29,6 +30,21 @@ export function renderError(error: WorldError, json: boolean): string {
 /** A result: one JSON line, or a text for people. */
 export function printResult(json: boolean, value: unknown, text: () => string): void {
   process.stdout.write(json ? `${JSON.stringify(value ?? null)}\n` : `${text().trimEnd()}\n`);
+}
+
+/** What the operating system refused and nobody has said more precisely; `undefined` for anything else. */
+export function systemError(error: unknown): WorldError | undefined {
+  if (error instanceof ReplaceError) return systemError(error.cause);
+  if (!(error instanceof Error) || !('syscall' in error)) return undefined;
+  return new WorldError(
+    'file-io',
+    {
+      wanted: 'the operating system to do what this command needs',
+      found: error.message,
+      next: 'Check the path, its rights and the space of its file system.',
+    },
+    error,
+  );
 }
 
 export function usageError(found: string): WorldError {

@@ -370,6 +370,7 @@ export class Mirror {
         connected: channel !== undefined,
         primary: this.serving,
         alone: this.serving && this.primary.soloAllowed,
+        namedHolder: this.state.holder === this.state.self,
         data: this.state.data,
         silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
         operationOpen: this.operationOpen || this.#flushing,

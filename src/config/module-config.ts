@@ -13,6 +13,11 @@ import { readYamlFile } from './yaml-file.ts';
 /** Names of modules and volumes: part of file and socket names, so short and plain. */
 const shortNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$/;
 
+/** Whether a module or a volume may have this name. */
+export function isModuleName(name: string): boolean {
+  return shortNamePattern.test(name);
+}
+
 const hexId = z.string('32 hex digits, in quotes').regex(hexIdPattern, '32 lower-case hex digits, in quotes');
 const shortName = z
   .string('a name')

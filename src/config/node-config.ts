@@ -3,10 +3,11 @@
  * supervisor keeps running. `docs/configuration.md` describes every key.
  */
 import { readFileSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
 import { type BootId, hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
+import { supervisorSocket } from './runtime-paths.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
@@ -44,7 +45,7 @@ const nodeSchema = z
     ({ version: _version, supervisor, ...rest }): NodeConfig => ({
       ...rest,
       supervisor: {
-        controlSocket: supervisor.controlSocket ?? join(rest.runtimeDir, 'supervisor.control.sock'),
+        controlSocket: supervisor.controlSocket ?? supervisorSocket(rest.runtimeDir),
       },
     }),
   );

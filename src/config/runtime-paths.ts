@@ -15,6 +15,11 @@ export interface ModulePaths {
   readonly supervisorMonitor: string;
 }
 
+/** Control socket of the supervisor, unless its configuration names another. */
+export function supervisorSocket(runtimeDir: string): string {
+  return join(runtimeDir, 'supervisor.control.sock');
+}
+
 export function modulePaths(runtimeDir: string, module: string): ModulePaths {
   const file = (suffix: string) => join(runtimeDir, `${module}.${suffix}`);
   return {

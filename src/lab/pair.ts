@@ -15,6 +15,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { resolve } from 'node:path';
@@ -373,13 +374,16 @@ export class LabCluster {
 }
 
 function refuseUsedDirectory(directory: string): void {
-  if (!existsSync(directory) || readdirSync(directory).length === 0) return;
+  if (!existsSync(directory)) return;
+  const isDirectory = statSync(directory).isDirectory();
+  if (isDirectory && readdirSync(directory).length === 0) return;
+  const other = isDirectory ? 'a directory with files in it' : 'something that is no directory';
   throw new WorldError('lab-unusable', {
     wanted: `an empty or missing directory ${directory}`,
-    found: existsSync(labFile(directory)) ? 'a lab that was not stopped' : 'a directory with files in it',
+    found: existsSync(labFile(directory)) ? 'a lab that was not stopped' : other,
     next: existsSync(labFile(directory))
       ? `Stop it with "vmpair lab stop --dir ${directory}" and remove the directory.`
-      : 'Choose another directory, or remove this one.',
+      : 'Choose another directory.',
   });
 }
 

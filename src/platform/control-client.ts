@@ -4,6 +4,7 @@
  * `control-refused` for a code that this program does not know).
  */
 import { connect, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 import { type ErrorCode, errorCatalogue } from '../base/error-catalogue.ts';
 import { WorldError } from '../base/errors.ts';
@@ -33,6 +34,13 @@ export interface ControlClientOptions {
   /** Called each time an established connection ends. */
   readonly disconnected?: () => void;
 }
+
+/** What the commonest failures of `connect` mean here. */
+const connectFailures: Readonly<Record<string, string>> = {
+  ENOENT: 'no such socket: the process does not run, or its socket is in another directory',
+  ECONNREFUSED: 'nobody who listens there: the process has ended',
+  EACCES: 'no right to use it',
+};
 
 function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(errorCatalogue, code);
@@ -83,8 +91,8 @@ export class ControlClient {
       const problem = reader.feed(bytes);
       if (problem !== undefined) socket.destroy(new Error(problem));
     });
-    socket.on('error', (error) => {
-      failure = error.message;
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      failure = connectFailures[error.code ?? ''] ?? error.message;
     });
     socket.on('close', () => {
       this.#lost(socket, failure);
@@ -133,7 +141,7 @@ export class ControlClient {
     return new WorldError('control-unreachable', {
       wanted: `an answer on the control socket ${this.#options.path}`,
       found: because,
-      next: 'Check that the process runs ("vmpair supervisor list") and read its log.',
+      next: `Check that it runs ("vmpair supervisor list") and read the logs in ${dirname(this.#options.path)}.`,
     });
   }
 }

@@ -319,7 +319,7 @@ describe('witness', () => {
     ]) {
       expect(parse).to.throw(problem);
     }
-    expect(parse).to.throw(/^config-invalid: wanted a witness configuration/);
-    expect(() => parseWitnessConfig('w.yaml', 'a: [')).to.throw(/^config-invalid: .*not YAML/);
+    expect(parse).to.throw(/^config-invalid: wanted w\.yaml:1: /);
+    expect(() => parseWitnessConfig('w.yaml', 'a: [')).to.throw(/^config-invalid: .*valid YAML/);
   });
 });

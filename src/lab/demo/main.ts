@@ -4,7 +4,7 @@
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { WorldError } from '../../base/errors.ts';
 import { sizeText } from '../../base/size-text.ts';
@@ -133,11 +133,11 @@ async function run(): Promise<number> {
 
 function kept(directory: string): string {
   return [
-    'The cluster keeps running. Talk to it with:',
+    'The cluster keeps running until you stop it. Talk to it with:',
     `  npx vmpair lab status --dir ${directory}`,
     `  npx vmpair lab kill A --dir ${directory}`,
     `  npx vmpair lab start A --dir ${directory}`,
-    `  npx vmpair lab stop --dir ${directory}`,
+    `  npx vmpair lab stop --dir ${directory} && rm -r ${dirname(directory)}`,
     '',
   ].join('\n');
 }
