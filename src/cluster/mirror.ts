@@ -535,6 +535,8 @@ export class Mirror {
 
   /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
   #becomeAlone(): void {
+    // The peer's word that it left may come while this module stops.
+    if (this.run === 'stopped') return;
     this.pairing.resumeWithBoot = undefined;
     this.#becomingAlone = true;
     const turn = this.#turn;
