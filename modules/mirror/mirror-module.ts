@@ -162,6 +162,7 @@ export class MirrorModule {
       log: this.#log,
     });
     if (readRunWish(this.#runFile) === 'started') await this.#start();
+    else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
     this.#log.info('module-ready', { control: this.paths.control, vm });

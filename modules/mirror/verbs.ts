@@ -28,8 +28,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     prim: verb(noArgs, () => started((done) => mirror.prim(done))),
     second: verb(noArgs, () => started((done) => mirror.second(done))),
     stop: verb(noArgs, async () => {
+      // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
+      await run((done) => mirror.stop(done));
       await module.wish('stopped');
-      return run((done) => mirror.stop(done));
+      return { done: true };
     }),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
     exit: verb(noArgs, () => {

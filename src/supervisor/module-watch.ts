@@ -65,6 +65,7 @@ export interface WatchHands {
 export class ModuleWatch {
   readonly #clock: Clock;
   readonly #watchdogMs: number;
+  readonly #awayMs: number;
   readonly #hands: WatchHands;
   #state: WatchState = 'stopped';
   #wanted = false;
@@ -76,10 +77,17 @@ export class ModuleWatch {
   #because = 'it was not started yet';
   /** The one timer of the present state. */
   #timer: Timer | undefined;
+  /** Runs from the end of a process to the first answer of the next: nobody looks after the guest meanwhile. */
+  #awayTimer: Timer | undefined;
 
-  constructor(clock: Clock, watchdogMs: number, hands: WatchHands) {
+  /**
+   * `awayMs`: a guest without a module is paused after this time. The peer may claim `claimAfterMs` after the module died, and a
+   * new module pauses the guest by itself `pauseAfterMs` after its start; so it is less than the difference.
+   */
+  constructor(clock: Clock, watchdogMs: number, awayMs: number, hands: WatchHands) {
     this.#clock = clock;
     this.#watchdogMs = watchdogMs;
+    this.#awayMs = awayMs;
     this.#hands = hands;
   }
 
@@ -145,6 +153,8 @@ export class ModuleWatch {
   answered(): void {
     if (this.#state !== 'starting' && this.#state !== 'running') return;
     this.#lastAnswerMs = this.#clock.nowMs();
+    this.#awayTimer?.cancel();
+    this.#awayTimer = undefined;
     if (this.#state === 'starting') this.#enter('running', 'it answers');
     else return;
     this.#scheduleLook();
@@ -157,6 +167,10 @@ export class ModuleWatch {
 
   exited(end: ProcessEnd): void {
     if (!this.#hasProcess()) return;
+    this.#awayTimer ??= this.#clock.after(this.#awayMs, () => {
+      this.#decide('pause-guest', 'module-away', `its guest has had no module for ${this.#awayMs} ms`);
+      this.#hands.pauseGuest();
+    });
     const asked = this.#state === 'stopping';
     const lived = this.#clock.nowMs() - this.#startedMs;
     if (!this.#wanted) return this.#rest('stopped', 'exited-as-asked', `it ended: ${describeEnd(end)}`);
@@ -184,6 +198,8 @@ export class ModuleWatch {
   dispose(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#awayTimer?.cancel();
+    this.#awayTimer = undefined;
   }
 
   #hasProcess(): boolean {

@@ -31,6 +31,9 @@ export interface SupervisedStatus {
   readonly control: string | undefined;
 }
 
+/** What pausing a guest may take beyond its time, ms. */
+const awayMarginMs = 100;
+
 export class SupervisedModule {
   readonly name: string;
   readonly #options: SupervisedModuleOptions;
@@ -42,7 +45,8 @@ export class SupervisedModule {
     const { config, clock, log } = options;
     this.name = config.name;
     this.#options = options;
-    this.#watch = new ModuleWatch(clock, config.timers.watchdogMs, {
+    const { watchdogMs, claimAfterMs, pauseAfterMs } = config.timers;
+    this.#watch = new ModuleWatch(clock, watchdogMs, claimAfterMs - pauseAfterMs - awayMarginMs, {
       launch: () => this.#process.launch(),
       ping: () => this.#process.ping(() => this.#watch.answered()),
       pauseGuest: () => void this.#pauseGuest(),

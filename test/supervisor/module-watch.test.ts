@@ -12,6 +12,7 @@ import {
 import { VirtualClock } from '../base/virtual-clock.ts';
 
 const watchdogMs = 4000;
+const awayMs = 900;
 const crash = { code: 1, signal: undefined, lastWords: '' };
 
 function setUp() {
@@ -31,7 +32,7 @@ function setUp() {
     askToExit: () => void done.push('ask'),
     decided: ({ rule }) => void rules.push(rule),
   };
-  const watch: ModuleWatch = new ModuleWatch(clock, watchdogMs, hands);
+  const watch: ModuleWatch = new ModuleWatch(clock, watchdogMs, awayMs, hands);
   const start = () => {
     watch.start();
     clock.advance(1000);
@@ -66,7 +67,7 @@ describe('module watch', () => {
       done.length = 0;
       watch.exited(crash);
       const fromMs = clock.nowMs();
-      while (done.length === 0) clock.step();
+      while (!done.includes('launch')) clock.step();
       waits.push(clock.nowMs() - fromMs);
     }
     expect(waits).to.deep.equal([0, 250, 500, 1000, 2000, 4000, backoffMaxMs, backoffMaxMs, backoffMaxMs]);
@@ -89,11 +90,11 @@ describe('module watch', () => {
     start();
     watch.exited({ code: 78, signal: undefined, lastWords: 'config-invalid: volumes' });
     clock.advance(60_000);
-    expect(done).to.deep.equal([]);
+    expect(done).to.deep.equal(['pause']);
     expect(watch.state).to.equal('failed');
     expect(watch.because).to.contain('config-invalid: volumes');
     watch.start();
-    expect(done).to.deep.equal(['launch']);
+    expect(done).to.deep.equal(['pause', 'launch']);
   });
 
   it('a module that somebody else asked to exit stays stopped', () => {
@@ -116,6 +117,34 @@ describe('module watch', () => {
     expect(done).to.deep.equal(['pause', 'kill']);
     watch.exited({ code: undefined, signal: 'SIGKILL', lastWords: '' });
     expect(done).to.deep.equal(['pause', 'kill', 'launch']);
+  });
+
+  it('a guest whose module died is paused when the next module does not answer soon, and only once', () => {
+    const { clock, watch, done, rules, answering, start } = setUp();
+    start();
+    answering.yes = false;
+    watch.exited(crash);
+    clock.advance(awayMs - 1);
+    expect(done).to.deep.equal(['launch']);
+    clock.advance(1);
+    expect(done).to.deep.equal(['launch', 'pause']);
+    expect(rules).to.include('module-away');
+    watch.exited(crash);
+    answering.yes = true;
+    clock.advance(awayMs);
+    expect(done.filter((action) => action === 'pause')).to.deep.equal(['pause']);
+  });
+
+  it('a guest is not paused when the next module answers in time, and is when its module ended as asked', () => {
+    const { clock, watch, done, start } = setUp();
+    start();
+    watch.exited(crash);
+    clock.advance(5000);
+    expect(done).to.deep.equal(['launch']);
+    watch.stop();
+    watch.exited({ code: 0, signal: undefined, lastWords: '' });
+    clock.advance(5000);
+    expect(done).to.deep.equal(['launch', 'ask', 'pause']);
   });
 
   it('a guest that cannot be paused does not save the hung module', () => {
@@ -175,6 +204,8 @@ describe('module watch', () => {
     expect(done).to.deep.equal(['ask', 'kill']);
     watch.exited({ code: undefined, signal: 'SIGKILL', lastWords: '' });
     expect(watch.state).to.equal('stopped');
+    clock.advance(awayMs);
+    expect(done).to.deep.equal(['ask', 'kill', 'pause']);
     expect(clock.pendingCount).to.equal(0);
   });
 
