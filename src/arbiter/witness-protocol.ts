@@ -24,7 +24,7 @@ export const moduleIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
 const recordShape = z.strictObject({
   generation: z.int().min(1),
-  holder: z.string().regex(nodeNamePattern),
+  holder: z.union([z.literal('both'), z.string().regex(nodeNamePattern)]),
   operationId: z.string().regex(hexIdPattern),
 });
 const requestIdShape = z.int().min(1);

@@ -25,6 +25,8 @@ export interface AloneSituation {
   readonly primary: boolean;
   /** May write without the peer already. */
   readonly alone: boolean;
+  /** By the last word of the arbiter that it persisted, this node holds the record alone. */
+  readonly namedHolder: boolean;
   readonly data: DataFlag;
   readonly silenceMs: number;
   readonly operationOpen: boolean;
@@ -62,6 +64,10 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
     return { action: 'wait', rule: 'may-not-claim', because: situation.mayNotClaim };
   }
   if (situation.primary) {
+    if (situation.namedHolder && situation.arbiter === 'record') {
+      const because = 'this node was alone before its process was restarted; the arbiter has to confirm it';
+      return { action: 'claim', rule: 'alone-before-restart', because };
+    }
     if (situation.silenceMs < timers.lostAfterMs) {
       return { action: 'wait', rule: 'peer-silent', because: `${silent}; writes are held` };
     }

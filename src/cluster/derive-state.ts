@@ -89,14 +89,15 @@ export function deriveState(mirror: Mirror): DerivedState {
 }
 
 function whyApart(mirror: Mirror): string {
+  const away = `the peer is not connected${mirror.linkProblem === '' ? '' : ` (${mirror.linkProblem})`}`;
   if (mirror.operationOpen) {
     const problem = mirror.arbiterProblem === '' ? 'no answer yet' : mirror.arbiterProblem;
-    return `waiting for the arbiter: ${problem}`;
+    const peer = mirror.pairing.phase === 'down' ? `; ${away}` : '';
+    return `waiting for the arbiter: ${problem}${peer}`;
   }
   if (mirror.pairing.phase === 'handshake') return mirror.pairing.waiting;
   const arbiter = mirror.arbiterProblem === '' ? '' : `; the arbiter: ${mirror.arbiterProblem}`;
-  const link = mirror.linkProblem === '' ? '' : ` (${mirror.linkProblem})`;
-  return `the peer is not connected${link}; ${mirror.aloneBecause}${arbiter}`;
+  return `${away}; ${mirror.aloneBecause}${arbiter}`;
 }
 
 function percent(mirror: Mirror): string {

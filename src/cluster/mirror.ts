@@ -326,6 +326,11 @@ export class Mirror {
     );
   }
 
+  /** The process was started and the operator wants the module to stay stopped: a VM that an earlier process left must end. */
+  stayStopped(): void {
+    if (this.run === 'stopped') this.#want('destroyed', 'the operator stopped this module');
+  }
+
   // ---- the situation, again and again -------------------------------------------------------------------------------------
 
   evaluate(): void {
@@ -365,6 +370,7 @@ export class Mirror {
         connected: channel !== undefined,
         primary: this.serving,
         alone: this.serving && this.primary.soloAllowed,
+        namedHolder: this.state.holder === this.state.self,
         data: this.state.data,
         silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
         operationOpen: this.operationOpen || this.#flushing,
@@ -529,6 +535,8 @@ export class Mirror {
 
   /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
   #becomeAlone(): void {
+    // The peer's word that it left may come while this module stops.
+    if (this.run === 'stopped') return;
     this.pairing.resumeWithBoot = undefined;
     this.#becomingAlone = true;
     const turn = this.#turn;

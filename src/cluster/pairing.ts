@@ -196,15 +196,14 @@ export class Pairing {
     const mine = this.#sentFacts;
     const theirs = this.#theirs;
     if (this.phase !== 'handshake' || mine === undefined || theirs === undefined) return;
+    if (theirs.started) {
+      const verdict = decideResync(mine, theirs.facts, this.#mirror.preferSelf);
+      this.verdict = verdict;
+      this.waiting = verdict.because;
+      if (verdict.action === 'source') this.#propose(verdict, theirs);
+    } else this.waiting = 'the module is stopped on the peer';
+    // Last: it may find that the connection is to be dropped.
     this.#host.changed();
-    if (!theirs.started) {
-      this.waiting = 'the module is stopped on the peer';
-      return;
-    }
-    const verdict = decideResync(mine, theirs.facts, this.#mirror.preferSelf);
-    this.verdict = verdict;
-    this.waiting = verdict.because;
-    if (verdict.action === 'source') this.#propose(verdict, theirs);
   }
 
   #propose(verdict: ResyncVerdict, theirs: Hello): void {

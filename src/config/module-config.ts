@@ -79,7 +79,9 @@ function documentSchema(vm: z.ZodType) {
     module: z.strictObject({ id: hexId, name: shortName }),
     nodes: z
       .record(
-        z.string().regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_"'),
+        z
+          .string()
+          .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"'),
         z.strictObject({ link: z.strictObject(endpoint) }),
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),

@@ -33,7 +33,7 @@ const nodeSchema = z
     version: z.literal(1, 'the format version 1'),
     node: z
       .string('a node name')
-      .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_"'),
+      .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"'),
     runtimeDir: absolutePath,
     tls: z.strictObject({ ca: absolutePath, cert: absolutePath, key: absolutePath }),
     bootIdFile: absolutePath.default(defaultBootIdFile),

@@ -73,6 +73,8 @@ function lineOf(document: Document, lines: LineCounter, path: readonly PropertyK
 }
 
 function wantedBy(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_key')
+    return `a key that is ${issue.issues.map(({ message }) => message).join(', ')}`;
   if (!/^(Invalid|Too|Unrecognized)/.test(issue.message)) return issue.message;
   if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
   if (issue.code === 'invalid_value') return `one of ${issue.values.map(String).join(', ')}`;

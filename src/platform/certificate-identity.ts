@@ -25,12 +25,9 @@ export interface Party {
  */
 export const clusterIdPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
-/** Words that a holder field uses for something else than a node. */
-const reservedNames: readonly string[] = ['both', 'none'];
-
 /** Whether certificates may be issued for this node or witness name. */
 export function isUsableName(name: string): boolean {
-  return nodeNamePattern.test(name) && !reservedNames.includes(name);
+  return nodeNamePattern.test(name);
 }
 
 export function partyUri(party: Party): string {

@@ -16,6 +16,7 @@ const choices: { readonly [Key in keyof AloneSituation]: readonly AloneSituation
   started: booleans,
   connected: booleans,
   primary: booleans,
+  namedHolder: booleans,
   alone: booleans,
   data: ['fresh', 'up-to-date', 'outdated', 'inconsistent'],
   silenceMs: silencesMs,

@@ -30,6 +30,11 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
   ['connected', 'nothing', ({ connected }) => connected],
   ['not-up-to-date', 'wait', ({ data }) => data !== 'up-to-date'],
   ['may-not-claim', 'wait', ({ mayNotClaim, forced }) => mayNotClaim !== undefined && !forced],
+  [
+    'alone-before-restart',
+    'claim',
+    ({ primary, namedHolder, arbiter }) => primary && namedHolder && arbiter === 'record',
+  ],
   ['peer-silent', 'wait', ({ primary, silenceMs }) => primary && silenceMs < 3000],
   [
     'primary-without-arbiter',
@@ -62,10 +67,9 @@ describe('alone table', () => {
         { primary, arbiter },
         { action },
       ) => action !== 'go-on-without-arbiter' || (primary && arbiter === 'none'),
-      'nobody asks before the peer counts as lost, not even when the operator says so': (
-        { silenceMs },
-        decision,
-      ) => silenceMs >= timers.lostAfterMs || asksNothing(decision),
+      'nobody but a restarted holder asks before the peer counts as lost, not even when the operator says so':
+        ({ silenceMs, primary, namedHolder }, decision) =>
+          (primary && namedHolder) || silenceMs >= timers.lostAfterMs || asksNothing(decision),
       'a secondary asks later than a primary pauses its VM': ({ primary, silenceMs }, decision) =>
         primary || silenceMs > timers.pauseAfterMs || asksNothing(decision),
       'a secondary that may not fail over waits for its operator': (

@@ -169,6 +169,11 @@ describe('module configuration', () => {
     expect(problem('metadata:', 'preferred: C\nmetadata:').wanted).to.contain('one of the nodes A and B');
   });
 
+  it('a node cannot have a name that means a holder of the record', () => {
+    expect(problem('  B: {link', '  both: {link').wanted).to.contain('not "both" or "none"');
+    expect(problem('  B: {link', '  none: {link').wanted).to.contain('not "both" or "none"');
+  });
+
   it('several problems are all named, in the order of the file', () => {
     const { found } = problem('version: 1\ncluster:', 'version: 3\ncluster: 7 #');
     expect(found).to.equal('3; also module.yaml:2: cluster: wanted 32 hex digits, in quotes, found 7');

@@ -65,6 +65,7 @@ const aloneRules = [
   'connected',
   'not-up-to-date',
   'may-not-claim',
+  'alone-before-restart',
   'peer-silent',
   'primary-without-arbiter',
   'primary-lost-peer',

@@ -65,6 +65,25 @@ describe('processes of a real pair are killed under load', () => {
 
   it('the module of the secondary: the guest goes on within 2 s', () => killModule('B'));
 
+  it('the module of a primary that is alone: the guest goes on within 2 s', async () => {
+    await pair.lab.powerOff('B');
+    await pair.waitFor('A', 'ALONE', 'ready');
+    await guest.progress(500);
+    const killedMs = monotonicMs();
+    const killed = pair.lab.killModule('A');
+    await until('another module process', async () => (await supervised('A')).pid !== killed);
+    await pair.waitFor('A', 'ALONE', 'ready');
+    await guest.progress(500);
+    const stallMs = pair.journal.longestGapMs(killedMs, monotonicMs());
+    report(`stall ${stallMs.toFixed(0)} ms`);
+    expect(stallMs, 'stall').to.be.at.most(dataPathBackMs);
+    expect(pair.journal.errors).to.deep.equal([]);
+    await pair.lab.startMachine('B');
+    await pair.inSync();
+    await guest.end();
+    await pair.expectBothHold();
+  });
+
   it('both modules at once: the guest goes on and the roles stay', async () => {
     const killedMs = monotonicMs();
     pair.lab.killModule('B');

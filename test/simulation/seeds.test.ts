@@ -2,7 +2,9 @@
 import { runSeed } from './run-seed.ts';
 
 /** Each broke something when it was found; what it was is in the history of the fix. */
-const keptSeeds = [12, 18, 27, 55, 107, 111, 126, 243, 269, 573, 610, 724, 1199, 1323, 3566, 3593, 10_018];
+const keptSeeds = [
+  12, 18, 27, 55, 107, 111, 126, 243, 269, 573, 610, 724, 1199, 1323, 3566, 3593, 5074, 5392, 5459, 10_018,
+];
 const firstSeed = 10_001;
 const seedsCount = 40;
 const linesShown = 120;

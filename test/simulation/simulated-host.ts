@@ -159,6 +159,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.#running = { life, mirror };
     mirror.vmChanged(this.vm.state);
     if (this.run === 'started') mirror.start();
+    else mirror.stayStopped();
   }
 
   #serve(life: Life, available: boolean, because: string): void {
