@@ -12,15 +12,19 @@ import { vmSchema } from './hypervisor-choice.ts';
 import { MirrorModule } from './mirror-module.ts';
 
 function readArguments(): { config: string; node: string } {
-  const { values } = parseArgs({ options: { config: { type: 'string' }, node: { type: 'string' } } });
-  if (values.config === undefined || values.node === undefined) {
-    throw new WorldError('usage-wrong', {
-      wanted: 'mirror --config MODULE.yaml --node NODE.yaml',
-      found: process.argv.slice(2).join(' ') || 'no arguments',
-      next: 'the supervisor starts modules; see modules/README.md',
-    });
+  try {
+    const { values } = parseArgs({ options: { config: { type: 'string' }, node: { type: 'string' } } });
+    if (values.config !== undefined && values.node !== undefined) {
+      return { config: values.config, node: values.node };
+    }
+  } catch {
+    // An option that is none: said below.
   }
-  return { config: values.config, node: values.node };
+  throw new WorldError('usage-wrong', {
+    wanted: 'mirror --config MODULE.yaml --node NODE.yaml',
+    found: process.argv.slice(2).join(' ') || 'no arguments',
+    next: 'the supervisor starts modules; see modules/README.md',
+  });
 }
 
 try {

@@ -10,6 +10,12 @@ import {
 } from '../disk/inspect.ts';
 import { exitCodes, printResult } from './outcome.ts';
 
+const readFailures: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EISDIR: 'a directory',
+  EACCES: 'no right to read it',
+};
+
 /** Reads the report of one file. Throws `file-missing` when it cannot be read. */
 export function inspectFile(file: string): MetadataReport {
   let fd: number | undefined;
@@ -22,7 +28,7 @@ export function inspectFile(file: string): MetadataReport {
       'file-missing',
       {
         wanted: `to read the metadata file ${file}`,
-        found: error.message,
+        found: readFailures[String('code' in error ? error.code : '')] ?? error.message,
         next: 'Name the metadata file of a module: the "metadata" of its module.yaml.',
       },
       error,
@@ -49,6 +55,10 @@ function readerOf(fd: number): MetadataReader {
   };
 }
 
+function hintForInvalid(file: string): string {
+  return `${file} is no metadata file of vmpair, or it is destroyed; docs/setup.md says what to do then`;
+}
+
 export function addInspectCommand(program: Command): void {
   program
     .command('inspect <file>')
@@ -59,6 +69,8 @@ export function addInspectCommand(program: Command): void {
     .action((file: string, { json }: { readonly json?: boolean }) => {
       const report = inspectFile(file);
       printResult(json ?? false, report, () => renderMetadataReport(report));
-      if (report.copies.every((copy) => copy.verdict !== 'valid')) process.exitCode = exitCodes.failed;
+      if (report.copies.some((copy) => copy.verdict === 'valid')) return;
+      process.exitCode = exitCodes.failed;
+      process.stderr.write(`${hintForInvalid(file)}\n`);
     });
 }

@@ -280,7 +280,7 @@ function damaged(found: string, neverUsed = false): WorldError {
     found,
     next: neverUsed
       ? 'its creation never finished, so it holds nothing: remove the file and create the module again'
-      : 'look at it with "vmpair inspect"; losing it costs a full resync, never data',
+      : 'if the peer is up to date, move the file away: this copy is made anew (else see "vmpair inspect")',
   });
 }
 

@@ -128,7 +128,7 @@ export function readLabRecord(labDirectory: string): LabRecord {
       {
         wanted: `a running lab in ${labDirectory}`,
         found: error instanceof Error && 'code' in error ? `no file ${file}` : `${file} is none of a lab`,
-        next: 'Start one with "vmpair lab pair --dir DIR", or name the directory of one that was not stopped.',
+        next: 'Start one with "vmpair lab pair --dir DIR", or name that of one that runs.',
       },
       error,
     );

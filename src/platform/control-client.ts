@@ -141,7 +141,7 @@ export class ControlClient {
     return new WorldError('control-unreachable', {
       wanted: `an answer on the control socket ${this.#options.path}`,
       found: because,
-      next: `Check that it runs ("vmpair supervisor list") and read the logs in ${dirname(this.#options.path)}.`,
+      next: `See "vmpair supervisor list", and the logs in ${dirname(this.#options.path)}.`,
     });
   }
 }
