@@ -187,6 +187,12 @@ export class MirrorModule {
     process.exit(0);
   }
 
+  /** Ends this process as a crash would, so that the supervisor starts another one at once. */
+  beginAnew(): void {
+    this.#log.info('module-begins-anew', {});
+    process.exit(1);
+  }
+
   nbdUri(volume: string): string {
     return nbdUri(volume, this.paths.nbd(volume));
   }

@@ -24,7 +24,15 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
   return {
     ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
     status: verb(noArgs, () => moduleStatus(module)),
-    start: verb(noArgs, () => started((done) => mirror.start(done))),
+    start: verb(noArgs, async () => {
+      // After a disk failure nothing in this process is to be trusted with the disk: the next one opens everything anew.
+      if (mirror.diskFailed) {
+        await module.wish('started');
+        setImmediate(() => module.beginAnew());
+        return { done: true };
+      }
+      return started((done) => mirror.start(done));
+    }),
     prim: verb(noArgs, () => started((done) => mirror.prim(done))),
     second: verb(noArgs, () => started((done) => mirror.second(done))),
     stop: verb(noArgs, async () => {

@@ -14,6 +14,8 @@ import type { VmPort, VmState, VmWish } from '../../src/cluster/mirror.ts';
 export const shutdownTimeoutMs = 60_000;
 const actionTimeoutMs = 15_000;
 const retryDelayMs = 500;
+/** From one attempt to resume a paused VM to the next. */
+const resumeIntervalMs = 1000;
 export const restartsMax = 3;
 export const restartWindowMs = 24 * 3600 * 1000;
 
@@ -35,6 +37,7 @@ export class VmDriver implements VmPort {
   #startedOnce = false;
   #restarts: number[] = [];
   #lastProblem = '';
+  #resumedMs = Number.NEGATIVE_INFINITY;
 
   constructor(hypervisor: Hypervisor, clock: Clock, log: Log, events: VmDriverEvents) {
     this.#hypervisor = hypervisor;
@@ -97,8 +100,12 @@ export class VmDriver implements VmPort {
     switch (wish) {
       case 'running':
         if (state === 'running') return this.#reached();
-        if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
-        else if (state === 'stopped') await this.#start();
+        if (state === 'paused') {
+          // A disk that still has no room pauses it again at once.
+          if (this.#clock.nowMs() - this.#resumedMs < resumeIntervalMs) return false;
+          this.#resumedMs = this.#clock.nowMs();
+          await this.#hypervisor.resume(wait(actionTimeoutMs));
+        } else if (state === 'stopped') await this.#start();
         break;
       case 'paused':
         if (state === 'paused' || state === 'stopped') return this.#reached();

@@ -109,6 +109,7 @@ export class Mirror {
   readonly #ports: MirrorPorts;
   readonly #operation: ArbiterOperation;
   #diskFailed = false;
+  #failure = '';
   #forced = false;
   #mayNotClaim: string | undefined;
   #paused = false;
@@ -225,6 +226,10 @@ export class Mirror {
   get rebooted(): boolean {
     return this.state.bootId !== this.config.bootId;
   }
+  /** A disk of this node failed: only a new process begins anew. */
+  get diskFailed(): boolean {
+    return this.#diskFailed;
+  }
   get operationOpen(): boolean {
     return this.#operation.open !== undefined;
   }
@@ -265,6 +270,7 @@ export class Mirror {
       instance: this.config.instance,
       round,
       started: this.run === 'started' && !this.#diskFailed && !this.departure.handing,
+      ...(this.#diskFailed ? { failure: this.#failure } : {}),
       facts,
     };
   }
@@ -748,7 +754,11 @@ export class Mirror {
   #onDiskFailed(volume: string, during: string): void {
     if (this.#diskFailed) return;
     this.#diskFailed = true;
-    this.trouble = `volume ${volume} failed on this node (${during}); replace the disk, then run \`vmpair start VM\``;
+    const isFull = during === 'no-space';
+    const failure = isFull ? `there is no room for volume ${volume}` : `volume ${volume} failed (${during})`;
+    const mend = isFull ? 'make room' : 'replace the disk';
+    this.trouble = `${failure} on this node; ${mend}, then run \`vmpair start VM\``;
+    this.#failure = failure;
     this.decisions.add('disk-failed', 'leave the pair', this.trouble);
     const { phase } = this.pairing;
     const { channel } = this.session;
@@ -761,8 +771,8 @@ export class Mirror {
     const tell = (): void => {
       const data = this.state.data === 'inconsistent' ? 'inconsistent' : 'outdated';
       this.persist({ data, role: 'secondary' }, () => {
-        channel.control({ type: 'outdated', because: `volume ${volume} failed there (${during})` });
-        this.pairing.lost();
+        // The peer closes the connection when it has this.
+        channel.control({ type: 'outdated', because: `${failure} there` });
       });
     };
     if (this.serving) this.#standDown(this.trouble, tell);

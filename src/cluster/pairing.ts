@@ -17,7 +17,7 @@ import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import { ResyncSource } from '../engine/resync-source.ts';
 import type { BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
-import type { ControlMessage, CopyFacts, Hello } from '../link/control-messages.ts';
+import type { ControlMessage, Hello } from '../link/control-messages.ts';
 import { FrameType, type FrameHeader } from '../link/frames.ts';
 import { blockSizeBytes } from '../disk/state.ts';
 import type { DecisionLog } from './decision-log.ts';
@@ -85,7 +85,8 @@ export class Pairing {
   resumeWithBoot: string | undefined;
   #channel: PeerChannel | undefined;
   #round = 0;
-  #sentFacts: CopyFacts | undefined;
+  /** The last hello of this side. */
+  #mine: Hello | undefined;
   #theirs: Hello | undefined;
   #proposed: { round: number; peerRound: number; verdict: ResyncVerdict } | undefined;
   #accepting = false;
@@ -128,7 +129,7 @@ export class Pairing {
     this.#noteEnd();
     this.#channel = undefined;
     this.#theirs = undefined;
-    this.#sentFacts = undefined;
+    this.#mine = undefined;
     this.#proposed = undefined;
     this.#accepting = false;
     this.#resync?.stop();
@@ -149,7 +150,7 @@ export class Pairing {
     this.#round += 1;
     this.#proposed = undefined;
     const hello = this.#mirror.hello(this.#round);
-    this.#sentFacts = hello.facts;
+    this.#mine = hello;
     this.#channel.control(hello);
     this.#consider();
   }
@@ -193,15 +194,18 @@ export class Pairing {
   // ---- handshake ------------------------------------------------------------------------------------------------------
 
   #consider(): void {
-    const mine = this.#sentFacts;
+    const mine = this.#mine?.facts;
     const theirs = this.#theirs;
     if (this.phase !== 'handshake' || mine === undefined || theirs === undefined) return;
-    if (theirs.started) {
+    if (this.#mine?.started !== true) this.waiting = 'this node does not take part now';
+    else if (theirs.started) {
       const verdict = decideResync(mine, theirs.facts, this.#mirror.preferSelf);
       this.verdict = verdict;
       this.waiting = verdict.because;
       if (verdict.action === 'source') this.#propose(verdict, theirs);
-    } else this.waiting = 'the module is stopped on the peer';
+    } else if (theirs.failure !== undefined)
+      this.waiting = `the peer cannot take part: ${theirs.failure} there`;
+    else this.waiting = 'the module is stopped on the peer';
     // Last: it may find that the connection is to be dropped.
     this.#host.changed();
   }

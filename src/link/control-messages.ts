@@ -44,6 +44,8 @@ const hello = z.strictObject({
   round: z.number().int(),
   /** The operator wants this module to run. */
   started: z.boolean(),
+  /** Why it cannot run although the operator wants it to; for people. */
+  failure: z.string().max(1000).optional(),
   facts: copyFacts,
 });
 export type Hello = z.infer<typeof hello>;
