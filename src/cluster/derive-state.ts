@@ -56,7 +56,7 @@ export function deriveState(mirror: Mirror): DerivedState {
     if (mirror.leaving)
       return { state, readiness: 'transient', because: 'the operator asked to stop or to swap' };
     if (primary.gate !== 'open')
-      return { state, readiness: 'transient', because: `writes are held: ${whyApart(mirror)}` };
+      return { state, readiness: 'transient', because: `the guest waits: ${whyApart(mirror)}` };
     if (mirror.config.hasVm && mirror.vm !== 'running') {
       return { state, readiness: 'transient', because: `this node is primary and its VM is ${mirror.vm}` };
     }
@@ -95,7 +95,11 @@ function whyApart(mirror: Mirror): string {
     const peer = mirror.pairing.phase === 'down' ? `; ${away}` : '';
     return `waiting for the arbiter: ${problem}${peer}`;
   }
-  if (mirror.pairing.phase === 'handshake') return mirror.pairing.waiting;
+  if (mirror.pairing.phase === 'handshake') {
+    return mirror.obstacle === undefined
+      ? mirror.pairing.waiting
+      : `${mirror.pairing.waiting}; ${mirror.obstacle}`;
+  }
   const arbiter = mirror.arbiterProblem === '' ? '' : `; the arbiter: ${mirror.arbiterProblem}`;
   return `${away}; ${mirror.aloneBecause}${arbiter}`;
 }

@@ -226,6 +226,10 @@ export class Mirror {
   get rebooted(): boolean {
     return this.state.bootId !== this.config.bootId;
   }
+  /** Why this node asks for nothing by itself, for people. */
+  get obstacle(): string | undefined {
+    return this.#mayNotClaim;
+  }
   /** A disk of this node failed: only a new process begins anew. */
   get diskFailed(): boolean {
     return this.#diskFailed;
