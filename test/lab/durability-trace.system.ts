@@ -14,7 +14,7 @@ import { LabCluster } from '../../src/lab/pair.ts';
 import { labNodes, type LabNode } from '../../src/lab/lab-layout.ts';
 import { connectNbd } from '../../src/platform/nbd-connection.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import { makeTempDirectory } from '../temp-directory.ts';
+import { makeTempDirectory, type TempDirectory } from '../temp-directory.ts';
 import { until } from '../until.ts';
 
 interface Interval {
@@ -50,11 +50,12 @@ const wallMs = (): number => performance.timeOrigin + performance.now();
 
 describe('durability of a real pair, traced', function () {
   this.timeout(120_000);
-  const directory = makeTempDirectory();
+  let directory: TempDirectory;
   let lab: LabCluster;
   const tracers: ChildProcess[] = [];
 
   before(async () => {
+    directory = makeTempDirectory();
     lab = await LabCluster.create({
       directory: join(directory.path, 'lab'),
       sizeBytes: 64 * 1024 * 1024,

@@ -7,7 +7,7 @@ import { createLabIssuer } from '../../src/lab/lab-identities.ts';
 import { LabCluster } from '../../src/lab/pair.ts';
 import { connectNbd } from '../../src/platform/nbd-connection.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import { makeTempDirectory } from '../temp-directory.ts';
+import { makeTempDirectory, type TempDirectory } from '../temp-directory.ts';
 import { until } from '../until.ts';
 
 const volumeBytes = 64 * 1024 ** 2;
@@ -16,11 +16,13 @@ const waitMs = 20_000;
 
 describe('a secondary without room', function () {
   this.timeout(120_000);
-  const directory = makeTempDirectory();
-  const small = join(directory.path, 'small');
+  let directory: TempDirectory;
+  let small: string;
   let lab: LabCluster;
 
   before(async () => {
+    directory = makeTempDirectory();
+    small = join(directory.path, 'small');
     mkdirSync(small);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', small]);
     lab = await LabCluster.create({

@@ -12,14 +12,14 @@ import { createLabIssuer } from '../../src/lab/lab-identities.ts';
 import { labModule, type LabNode } from '../../src/lab/lab-layout.ts';
 import { LabCluster } from '../../src/lab/pair.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import { makeTempDirectory } from '../temp-directory.ts';
+import { makeTempDirectory, type TempDirectory } from '../temp-directory.ts';
 import { until } from '../until.ts';
 
 const waitMs = 20_000;
 
 describe('the VM of a pair', function () {
   this.timeout(120_000);
-  const directory = makeTempDirectory();
+  let directory: TempDirectory;
   let lab: LabCluster;
   let serial: Record<LabNode, SerialWatch>;
 
@@ -40,6 +40,7 @@ describe('the VM of a pair', function () {
   };
 
   before(async () => {
+    directory = makeTempDirectory();
     lab = await LabCluster.create({
       directory: join(directory.path, 'lab'),
       sizeBytes: 64 * 1024 * 1024,
