@@ -30,7 +30,7 @@ import { systemClock } from '../../src/platform/system-clock.ts';
 import { readIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
-import { readRunWish, runWishFile, writeRunWish } from './run-wish.ts';
+import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { VmDriver } from './vm-driver.ts';
 import { moduleVerbs } from './verbs.ts';
 
@@ -161,7 +161,7 @@ export class MirrorModule {
       verbs: moduleVerbs(this),
       log: this.#log,
     });
-    if (readRunWish(this.#runFile) === 'started') await this.#start();
+    if (this.runWish() === 'started') await this.#start();
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
@@ -175,8 +175,13 @@ export class MirrorModule {
     });
   }
 
+  /** What the operator wanted last. */
+  runWish(): RunWish {
+    return readRunWish(this.#runFile);
+  }
+
   /** Records what the operator wants before it is done: a process that is started again goes on with it. */
-  wish(wish: 'started' | 'stopped'): Promise<void> {
+  wish(wish: RunWish): Promise<void> {
     return writeRunWish(this.#runFile, wish);
   }
 

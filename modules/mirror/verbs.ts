@@ -17,9 +17,16 @@ function run(command: Command): Promise<{ readonly done: true }> {
 
 export function moduleVerbs(module: MirrorModule): VerbTable {
   const { mirror } = module;
+  /** The wish is durable before it is done; what is refused leaves it as it was. */
   const started = async (command: Command) => {
+    const before = module.runWish();
     await module.wish('started');
-    return run(command);
+    try {
+      return await run(command);
+    } catch (error) {
+      await module.wish(before);
+      throw error;
+    }
   };
   return {
     ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),

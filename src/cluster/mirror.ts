@@ -394,13 +394,8 @@ export class Mirror {
       timers,
     );
     this.aloneBecause = decision.because;
-    if (decision.action === 'claim') this.#claim(decision.rule, decision.because);
-    else if (decision.action === 'go-on-without-arbiter') {
-      this.decisions.add(decision.rule, 'go on alone', decision.because);
-      const operationId = this.#ports.ids.operationId();
-      const { generation, self } = { generation: this.state.generation, self: this.state.self };
-      const next = { generation: generation + 1, holder: self, operationId };
-      this.#granted({ expected: undefined, next });
+    if (decision.action === 'claim' || decision.action === 'go-on-without-arbiter') {
+      this.#claim(decision.rule, decision.because);
     }
   }
 

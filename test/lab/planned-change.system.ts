@@ -1,4 +1,5 @@
 /** What an operator asks of a real pair in sync: stop, start, swap, second. No claim delay, no loss, small resyncs. Default timers. */
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { WorldError } from '../../src/base/errors.ts';
 import type { LabNode } from '../../src/lab/lab-layout.ts';
@@ -120,6 +121,8 @@ describe('an operator stops, starts and swaps a real pair', () => {
     await command(secondary, 'stop');
     expect((await refusal(command(primary, 'swap'))).wanted).to.contain('in sync');
     expect((await refusal(command(secondary, 'prim'))).found).to.contain('outdated');
+    const wish = readFileSync(`${pair.lab.nodes[secondary].metadataFile}.run`, 'utf8');
+    expect(wish, 'a refused command does not start the module at its next crash').to.equal('stopped\n');
     await command(secondary, 'start');
     await pair.inSync();
     await pair.expectBothHold();
