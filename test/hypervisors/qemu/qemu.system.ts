@@ -5,8 +5,10 @@ import { chooseAccelerator, probeAccelerator } from '../../../hypervisors/qemu/a
 import { qemuVmSchema } from '../../../hypervisors/qemu/config.ts';
 import { pauseThroughMonitor } from '../../../hypervisors/qemu/pause-through-monitor.ts';
 import { createQemuHypervisor } from '../../../hypervisors/qemu/qemu-hypervisor.ts';
+import type { Clock } from '../../../src/base/clock.ts';
 import type { WorldError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
+import { systemClock } from '../../../src/platform/system-clock.ts';
 import { buildGuest, guestAppend, guestMemory } from '../../../src/lab/guest/build-guest.ts';
 import { hypervisorConformance } from '../../conformance/hypervisor.ts';
 import { until } from '../../until.ts';
@@ -15,6 +17,8 @@ import { guestCache } from '../../lab/guest/guest-cache.ts';
 import { benchVolume, VmBench } from '../vm-bench.ts';
 
 const wait = { timeoutMs: 30_000 };
+/** How early the timers of one test fire, ms. */
+const earlyMs = 100;
 
 async function makeBench(): Promise<VmBench> {
   const { diskTemplate } = await buildGuest({ directory: guestCache });
@@ -89,6 +93,32 @@ describe('qemu', () => {
       (problem: WorldError) => problem,
     );
     expect(error).to.have.property('code', 'vm-action-failed');
+    hypervisor.close();
+  });
+
+  it('a last press of the power button that has no time left for its reply is no failure', async () => {
+    let truncates = false;
+    const never = { cancel: () => undefined };
+    // Timers fire early, as those that are cut to whole milliseconds do, and a short one before any reply can come.
+    const clock: Clock = {
+      nowMs: () => systemClock.nowMs(),
+      after: (delayMs, callback) => {
+        if (!truncates) return systemClock.after(delayMs, callback);
+        if (delayMs > earlyMs) return systemClock.after(delayMs - earlyMs, callback);
+        queueMicrotask(callback);
+        return never;
+      },
+    };
+    const config = await makeConfig();
+    const { place, attachments } = bench;
+    const hypervisor = createQemuHypervisor({ ...place, config, attachments, log: silentLog, clock });
+    await hypervisor.adopt(wait);
+    await hypervisor.start(wait);
+    truncates = true;
+    expect(await hypervisor.shutdown({ timeoutMs: 5 * earlyMs })).to.equal('still-running');
+    expect(hypervisor.state()).to.equal('running');
+    truncates = false;
+    await hypervisor.destroy(wait);
     hypervisor.close();
   });
 
