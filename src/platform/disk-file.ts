@@ -144,7 +144,7 @@ export class DiskFile implements BlockDevice {
       }
       const startedMs = performance.now();
       const written = this.#writeInLoop(offsetBytes, chunks);
-      slow = this.#loopWrites.wrote(performance.now() - startedMs);
+      slow = this.#loopWrites.wroteInLoop(performance.now() - startedMs);
       if (written === lengthBytes) this.#complete(undefined, fua, completion);
       else if (typeof written === 'string') this.#complete(written, fua, completion);
       else {
@@ -176,7 +176,7 @@ export class DiskFile implements BlockDevice {
     const startedMs = performance.now();
     this.#writeChunks(offsetBytes, lengthBytes, chunks, (error) => {
       // A longer one takes its time also when nothing is wrong.
-      if (lengthBytes <= loopWriteBytesMax) this.#loopWrites.wrote(performance.now() - startedMs);
+      if (lengthBytes <= loopWriteBytesMax) this.#loopWrites.wroteOnPool(performance.now() - startedMs);
       this.#complete(error, fua, completion);
     });
   }
