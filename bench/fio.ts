@@ -1,7 +1,7 @@
 /** One fio run against an NBD URI, and the figures that the comparisons use. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn } from 'node:child_process';
 import { descendants, processorSeconds } from './processor-time.ts';
+import { finish } from './tool.ts';
 
 /** A pattern of requests. */
 export interface Pattern {
@@ -62,17 +62,6 @@ interface FioDirection {
 
 interface FioLatency {
   readonly percentile?: Readonly<Record<string, number>>;
-}
-
-/** Runs a tool of the bench; resolves to what it printed. Throws what it complained of. */
-export async function finish(child: ChildProcess): Promise<string> {
-  let output = '';
-  let complaint = '';
-  child.stdout?.on('data', (text) => (output += String(text)));
-  child.stderr?.on('data', (text) => (complaint += String(text)));
-  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
-  if (code === 0) return output;
-  throw new Error(`${child.spawnargs.join(' ')} ended with ${code ?? signal}: ${output}${complaint}`);
 }
 
 /**

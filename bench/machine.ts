@@ -1,7 +1,7 @@
 /** What the figures were measured on and with. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../src/platform/program-path.ts';
 import type { MachineFacts } from './report.ts';
@@ -19,6 +19,7 @@ export function machineFacts(): MachineFacts {
       .version,
     commit: commitOf(packageRoot),
     date: new Date().toISOString().slice(0, 10),
+    loadBefore: loadavg()[0] ?? Number.NaN,
   };
 }
 

@@ -4,15 +4,25 @@
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { measureActivityLogCost } from './activity-log-cost.ts';
+import { measureHeartbeats } from './heartbeats.ts';
 import { machineFacts } from './machine.ts';
+import { measureMemory } from './memory.ts';
+import { measureOpenTime } from './open-time.ts';
 import { type BenchOptions, parseOptions, type PartName, usage } from './options.ts';
 import type { Part } from './part.ts';
 import { describeMachine, renderPage, renderSummary, type Section } from './report.ts';
+import { measureResyncRate } from './resync-rate.ts';
 import { Scratch } from './scratch.ts';
 import { measureWrites } from './writes.ts';
 
 const parts: Readonly<Record<PartName, Part>> = {
   writes: measureWrites,
+  resync: measureResyncRate,
+  memory: measureMemory,
+  open: measureOpenTime,
+  'activity-log': measureActivityLogCost,
+  heartbeats: measureHeartbeats,
 };
 const resultsPage = fileURLToPath(new URL('RESULTS.md', import.meta.url));
 /** Exit codes: wrong flags, and the one of a program that SIGINT ended. */

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { workloads } from './fio.ts';
 
 /** The parts of the bench in the order in which they run. */
-export const partNames = ['writes'] as const;
+export const partNames = ['writes', 'resync', 'memory', 'open', 'activity-log', 'heartbeats'] as const;
 export type PartName = (typeof partNames)[number];
 
 /** What can be measured in the part `writes`. `baseline` is the pair of another build. */
@@ -21,6 +21,10 @@ export interface BenchOptions {
   readonly seconds: number;
   /** Size of each preallocated volume. */
   readonly sizeMib: number;
+  /** Data of a first copy. */
+  readonly resyncMib: number;
+  /** From the end of the load to the look at an idle module, s. */
+  readonly idleSeconds: number;
   readonly json: boolean;
   /** Write the page with the results. */
   readonly write: boolean;
@@ -34,6 +38,8 @@ export const usage = `npm run bench -- [flags]
   --rounds N          interleaved rounds (3)
   --seconds N         load of each measurement, s (4)
   --size-mib N        size of the volumes (1000)
+  --resync-mib N      data of a first copy (1000)
+  --idle-seconds N    from the end of the load to the look at an idle module (60)
   --json              one JSON object instead of tables
   --write             write bench/RESULTS.md; wants all parts`;
 
@@ -49,6 +55,8 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '4' },
       'size-mib': { type: 'string', default: '1000' },
+      'resync-mib': { type: 'string', default: '1000' },
+      'idle-seconds': { type: 'string', default: '60' },
       json: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
     },
@@ -64,6 +72,8 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     rounds: wholeNumber('--rounds', values.rounds, 1, 100),
     seconds: wholeNumber('--seconds', values.seconds, 1, 600),
     sizeMib: wholeNumber('--size-mib', values['size-mib'], 16, 100_000),
+    resyncMib: wholeNumber('--resync-mib', values['resync-mib'], 1, 100_000),
+    idleSeconds: wholeNumber('--idle-seconds', values['idle-seconds'], 0, 3600),
     json: values.json,
     write: values.write,
   };

@@ -25,6 +25,8 @@ export interface MachineFacts {
   readonly version: string;
   readonly commit: string;
   readonly date: string;
+  /** Processes that wanted to run before the bench began, mean of a minute: what else the machine was doing. */
+  readonly loadBefore: number;
 }
 
 export interface RunFacts {
@@ -78,6 +80,7 @@ export function renderPage(machine: MachineFacts, run: RunFacts, sections: reado
     [
       `- Version ${machine.version}, commit ${machine.commit}, ${machine.date}`,
       `- ${describeMachine(machine)}`,
+      `- Load of the machine before the run (mean of one minute): ${machine.loadBefore.toFixed(1)}`,
       `- Medians of ${run.rounds} interleaved rounds, ${run.seconds} s of load each; a ratio is the median of the ratios of the rounds.`,
       '- Both nodes, the witness and the load share this machine; its figures are examples of what such a machine shows.',
     ].join('\n'),

@@ -1,6 +1,6 @@
 /**
- * What a run leaves on the machine while it runs, and how it goes away: one directory, one network namespace, and processes
- * that carry a mark. All are named after the process of the run, so that runs side by side do not meet, and so that the next
+ * What a run leaves on the machine while it runs, and how it goes away: one directory, one network namespace, limits of
+ * memory, and processes that carry a mark. All are named after the process of the run, so that runs side by side do not meet, and so that the next
  * run finds what a killed one left.
  */
 import { execFileSync } from 'node:child_process';
@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findMarkedProcesses, killMarkedProcesses } from '../src/platform/marked-processes.ts';
 import { systemClock } from '../src/platform/system-clock.ts';
+import { memoryLimitsNamed, removeMemoryLimit } from './memory-limit.ts';
 
 const prefix = 'vmpair-bench-';
 /** Environment variable that every process of a run inherits. */
@@ -41,7 +42,9 @@ export class Scratch {
 
 /** Pids of runs, alive or not, that something on this machine is named after. */
 function runsWithTraces(): number[] {
-  const names = [...readdirSync(tmpdir()), ...namespaces()].filter((name) => name.startsWith(prefix));
+  const names = [...readdirSync(tmpdir()), ...namespaces(), ...memoryLimitsNamed(prefix)].filter((name) =>
+    name.startsWith(prefix),
+  );
   const pids = names.map((name) => Number.parseInt(name.slice(prefix.length), 10));
   return [...new Set(pids)].filter((pid) => Number.isInteger(pid));
 }
@@ -56,6 +59,7 @@ async function removeRun(pid: number): Promise<void> {
   for (const name of namespaces()) {
     if (name === `${prefix}${pid}`) execFileSync('ip', ['netns', 'delete', name]);
   }
+  for (const name of memoryLimitsNamed(`${prefix}${pid}-`)) removeMemoryLimit(name);
   for (const name of readdirSync(tmpdir())) {
     if (name.startsWith(`${prefix}${pid}-`)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
   }

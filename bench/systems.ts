@@ -27,6 +27,7 @@ export interface PairSystem extends System {
 
 const mirrorPort = 10809;
 const startDeadlineMs = 10_000;
+const commandDeadlineMs = 30_000;
 
 /** Every block written once, so that no system pays for allocation. */
 export function fillFile(path: string, sizeBytes: number): void {
@@ -65,6 +66,18 @@ export function createPair(
     issuer: createLabIssuer,
     ...(programs === undefined ? {} : { programs }),
   });
+}
+
+/** Starts everything and makes A primary; node B is up and stays stopped. */
+export async function startPrimary(lab: LabCluster): Promise<void> {
+  await lab.startMachine('witness');
+  await Promise.all([lab.startMachine('A'), lab.startMachine('B')]);
+  await lab.call('A', 'prim', {}, commandDeadlineMs);
+}
+
+/** Lets the empty node B start: its copy is on the way then. */
+export async function startSecondary(lab: LabCluster): Promise<void> {
+  await lab.call('B', 'start', {}, commandDeadlineMs);
 }
 
 /** A pair in sync whose copies are allocated in full. */

@@ -7,7 +7,8 @@ describe('flags of the bench', () => {
     const options = parseOptions([]);
     expect(options.parts).to.deep.equal(partNames);
     expect(options.systems).to.deep.equal(['vmpair', 'mirror', 'qemu-nbd']);
-    expect([options.rounds, options.seconds, options.write]).to.deep.equal([3, 4, false]);
+    expect([options.rounds, options.seconds, options.idleSeconds]).to.deep.equal([3, 4, 60]);
+    expect([options.write, options.json]).to.deep.equal([false, false]);
   });
 
   it('a selection keeps the order of the bench', () => {

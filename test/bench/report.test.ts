@@ -42,10 +42,12 @@ describe('report of the bench', () => {
       version: '1.2.3',
       commit: 'abc1234',
       date: '2026-01-02',
+      loadBefore: 0.25,
     };
     const page = renderPage(machine, { rounds: 3, seconds: 4 }, [section]);
     expect(page).to.contain('Version 1.2.3, commit abc1234, 2026-01-02');
     expect(page).to.contain('2 x some processor, 8 GiB, Linux 6.1, Node v20.19.0, fio 3.33');
+    expect(page).to.contain('Load of the machine before the run (mean of one minute): 0.3');
     expect(page).to.contain('Medians of 3 interleaved rounds, 4 s of load each');
     expect(page).to.contain('## Opening\n\nA volume is opened.\n\n| case | ms  |');
   });
