@@ -37,6 +37,7 @@ export class Scratch {
   /** Ends whatever still runs and removes everything. Idempotent. */
   async remove(): Promise<void> {
     await removeRun(process.pid);
+    delete process.env[markName];
   }
 }
 
@@ -65,7 +66,9 @@ async function removeRun(pid: number): Promise<void> {
   }
 }
 
+/** Where ip-netns(8) keeps a file for each network namespace. */
+const namespaceDirectory = '/run/netns';
+
 function namespaces(): string[] {
-  const list = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' });
-  return list.split('\n').map((line) => line.split(' ')[0] ?? '');
+  return existsSync(namespaceDirectory) ? readdirSync(namespaceDirectory) : [];
 }
