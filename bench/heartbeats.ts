@@ -9,7 +9,7 @@ import { type FioFigures, type Pattern, runFio } from './fio.ts';
 import { MemoryLimit } from './memory-limit.ts';
 import type { Bench } from './part.ts';
 import type { Section } from './report.ts';
-import { createPair, type PairSystem, pairSystem } from './systems.ts';
+import { createPair, modulePid, type PairSystem, pairSystem, roles } from './systems.ts';
 
 /** Room of each module for itself and its dirty pages. */
 const limitBytes = 256 * 1024 ** 2;
@@ -21,7 +21,6 @@ const gapGoalMs = 1000;
 const loadSecondsMin = 15;
 const load: Pattern = { rw: 'write', blockBytes: 1024 ** 2, depth: 8 };
 const others: Readonly<Record<LabNode, LabNode>> = { A: 'B', B: 'A' };
-const roles: Readonly<Record<LabNode, string>> = { A: 'primary', B: 'secondary' };
 
 interface Gap {
   /** Longest gap between the heartbeats of this node, ms. */
@@ -40,8 +39,8 @@ export async function measureHeartbeats(bench: Bench): Promise<Section> {
     await lab.start();
     const pair = pairSystem(lab);
     for (const node of labNodes) {
-      const { pid } = (await lab.call(node, 'ping')) as { readonly pid: number };
-      const limit = MemoryLimit.create(`${bench.scratch.namespace}-${node}`, limitBytes, [pid]);
+      const pids = [await modulePid(lab, node)];
+      const limit = MemoryLimit.create(`${bench.scratch.namespace}-${node}`, limitBytes, pids);
       if (limit !== undefined) limits[node] = limit;
     }
     bench.progress(`writing for ${seconds} s under a limit of memory`);

@@ -5,11 +5,10 @@ import { type Figure, showNumber } from './figures.ts';
 import { runFio, workloads } from './fio.ts';
 import type { Bench } from './part.ts';
 import type { Section } from './report.ts';
-import { type PairSystem, startPair } from './systems.ts';
+import { modulePid, type PairSystem, roles, startPair } from './systems.ts';
 
 /** Megabytes of 10^6 bytes. */
 const residentGoalMb = 80;
-const roles: Readonly<Record<LabNode, string>> = { A: 'primary', B: 'secondary' };
 const moments = ['in sync, no load yet', 'at the end of the load', 'idle'] as const;
 
 interface Memory {
@@ -40,12 +39,7 @@ export async function measureMemory(bench: Bench): Promise<Section> {
 }
 
 async function memoryOf({ lab }: PairSystem): Promise<Record<LabNode, Memory>> {
-  const [A, B] = await Promise.all(
-    labNodes.map(async (node) => {
-      const { pid } = (await lab.call(node, 'ping')) as { readonly pid: number };
-      return readMemory(pid);
-    }),
-  );
+  const [A, B] = await Promise.all(labNodes.map(async (node) => readMemory(await modulePid(lab, node))));
   return { A: A as Memory, B: B as Memory };
 }
 

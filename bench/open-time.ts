@@ -13,7 +13,7 @@ import { runFio } from './fio.ts';
 import type { Bench } from './part.ts';
 import { processStartMs } from './process-start.ts';
 import type { Section } from './report.ts';
-import { createPair, until } from './systems.ts';
+import { createPair, modulePid, until } from './systems.ts';
 
 const volumeBytes = 1024 ** 4;
 const goalMs = 1000;
@@ -72,7 +72,7 @@ async function openAfterKill(lab: LabCluster): Promise<Opening> {
   const hotExtents = hotExtentsOf(lab);
   const killed = lab.killModule('A');
   await until('the next module process', firstReadDeadlineMs, async () => {
-    const pid = await modulePid(lab).catch(() => killed);
+    const pid = await modulePid(lab, 'A').catch(() => killed);
     return pid !== killed;
   });
   return openingOf(lab, hotExtents);
@@ -90,11 +90,11 @@ function hotExtentsOf(lab: LabCluster): number {
 
 async function openingOf(lab: LabCluster, hotExtents: number): Promise<Opening> {
   const readAtMs = await firstRead(lab);
-  return { readyMs: await readyMs(lab), readMs: readAtMs - processStartMs(await modulePid(lab)), hotExtents };
-}
-
-async function modulePid(lab: LabCluster): Promise<number> {
-  return ((await lab.call('A', 'ping')) as { readonly pid: number }).pid;
+  return {
+    readyMs: await readyMs(lab),
+    readMs: readAtMs - processStartMs(await modulePid(lab, 'A')),
+    hotExtents,
+  };
 }
 
 /** The time of day at which a read is answered, ms. A guest that is turned away asks again at once. */
@@ -115,7 +115,7 @@ async function firstRead(lab: LabCluster): Promise<number> {
 
 /** From the start of the module's process to its own word that it is ready, ms. */
 async function readyMs(lab: LabCluster): Promise<number> {
-  const pid = await modulePid(lab);
+  const pid = await modulePid(lab, 'A');
   const lines = readFileSync(lab.nodes.A.paths.log, 'utf8').trim().split('\n');
   const ready = lines
     .map(

@@ -8,7 +8,7 @@ import { closeSync, existsSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { connectQmp } from '../hypervisors/qemu/qmp-client.ts';
 import { createLabIssuer } from '../src/lab/lab-identities.ts';
-import { labMachines, type LabPrograms } from '../src/lab/lab-layout.ts';
+import { labMachines, type LabNode, type LabPrograms } from '../src/lab/lab-layout.ts';
 import { LabCluster } from '../src/lab/pair.ts';
 import { systemClock } from '../src/platform/system-clock.ts';
 import { waitUntil } from '../src/platform/wait-until.ts';
@@ -20,6 +20,9 @@ export interface System {
   pids(): number[];
   stop(): Promise<void>;
 }
+
+/** Roles of the nodes in a pair of the bench that nothing happened to. */
+export const roles: Readonly<Record<LabNode, string>> = { A: 'primary', B: 'secondary' };
 
 export interface PairSystem extends System {
   readonly lab: LabCluster;
@@ -95,6 +98,11 @@ export async function startPair(
 export function pairSystem(lab: LabCluster): PairSystem {
   const pids = labMachines.flatMap((machine) => lab.pids(machine));
   return { uri: lab.nodes.A.nbdUri, lab, pids: () => pids, stop: () => lab.stop() };
+}
+
+/** The process of a node's module that answers now. Throws when none does. */
+export async function modulePid(lab: LabCluster, node: LabNode): Promise<number> {
+  return ((await lab.call(node, 'ping')) as { readonly pid: number }).pid;
 }
 
 const qemuNbdOptions = ['-f', 'raw', '-e', '8', '-t', '--cache=writeback', '--discard=unmap'];
