@@ -48,7 +48,9 @@ interface Found extends FioFigures {
 export async function measureActivityLogCost(bench: Bench): Promise<Section> {
   const { scratch } = bench;
   bench.progress('starting a pair and a qemu-nbd with 100 GiB');
-  const lab = await createPair(scratch.path('log-pair'), volumeBytes);
+  const lab = await createPair(scratch.path('log-pair'), volumeBytes, {
+    encryption: bench.options.encryption,
+  });
   writeBlocks(lab.nodes.A.diskFile);
   const running: Partial<Record<Name, System>> = {};
   try {

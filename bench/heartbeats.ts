@@ -33,7 +33,9 @@ interface Gap {
 export async function measureHeartbeats(bench: Bench): Promise<Section> {
   const seconds = Math.max(bench.options.seconds, loadSecondsMin);
   bench.progress('starting a pair for its heartbeats');
-  const lab = await createPair(bench.scratch.path('heartbeats'), volumeBytes);
+  const lab = await createPair(bench.scratch.path('heartbeats'), volumeBytes, {
+    encryption: bench.options.encryption,
+  });
   const limits: Partial<Record<LabNode, MemoryLimit>> = {};
   try {
     await lab.start();

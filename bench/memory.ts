@@ -21,7 +21,9 @@ interface Memory {
 export async function measureMemory(bench: Bench): Promise<Section> {
   const { sizeMib, seconds, idleSeconds } = bench.options;
   bench.progress('starting a pair for its memory');
-  const pair = await startPair(bench.scratch.path('memory'), sizeMib * 1024 ** 2);
+  const pair = await startPair(bench.scratch.path('memory'), sizeMib * 1024 ** 2, {
+    encryption: bench.options.encryption,
+  });
   try {
     const found = [await memoryOf(pair)];
     for (const workload of workloads) {

@@ -42,7 +42,9 @@ export async function measureOpenTime(bench: Bench): Promise<Section> {
   const found: Record<Case, Opening[]> = { first: [], power: [], killed: [] };
   const { rounds } = bench.options;
   for (let round = 0; round < rounds; round += 1) {
-    const lab = await createPair(bench.scratch.path(`open-${round}`), volumeBytes);
+    const lab = await createPair(bench.scratch.path(`open-${round}`), volumeBytes, {
+      encryption: bench.options.encryption,
+    });
     try {
       bench.progress(`round ${round + 1} of ${rounds}: opening 1 TiB`);
       await lab.start();

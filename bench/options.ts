@@ -6,9 +6,12 @@ import { workloads } from './fio.ts';
 export const partNames = ['writes', 'resync', 'memory', 'open', 'activity-log', 'heartbeats'] as const;
 export type PartName = (typeof partNames)[number];
 
-/** What can be measured in the part `writes`. `baseline` is the pair of another build. */
-export const systemNames = ['vmpair', 'baseline', 'mirror', 'qemu-nbd'] as const;
+/** What can be measured in the part `writes`. `clear` is the pair with an unencrypted link, `baseline` that of another build. */
+export const systemNames = ['vmpair', 'clear', 'baseline', 'mirror', 'qemu-nbd'] as const;
 export type SystemName = (typeof systemNames)[number];
+
+const encryptions = ['on', 'off'] as const;
+export type Encryption = (typeof encryptions)[number];
 
 export interface BenchOptions {
   readonly parts: readonly PartName[];
@@ -16,6 +19,8 @@ export interface BenchOptions {
   readonly systems: readonly SystemName[];
   /** Directory of a checkout whose built programs are measured as `baseline`. */
   readonly baseline: string | undefined;
+  /** Of the links of all pairs but `clear`. */
+  readonly encryption: Encryption;
   readonly rounds: number;
   /** Load of one measurement, s; one more warms up. */
   readonly seconds: number;
@@ -35,6 +40,7 @@ export const usage = `npm run bench -- [flags]
   --workload LIST     of the part writes, of: ${workloads.map(({ id }) => id).join(', ')}
   --systems LIST      of the part writes, of: ${systemNames.join(', ')}
   --baseline DIR      another checkout, built: its programs are measured as well
+  --encryption on|off of the link of the pairs (on)
   --rounds N          interleaved rounds (3)
   --seconds N         load of each measurement, s (4)
   --size-mib N        size of the volumes (1000)
@@ -52,6 +58,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
       workload: { type: 'string' },
       systems: { type: 'string' },
       baseline: { type: 'string' },
+      encryption: { type: 'string', default: 'on' },
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '4' },
       'size-mib': { type: 'string', default: '1000' },
@@ -69,6 +76,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     workloads: chosen('--workload', values.workload, ids),
     systems: systems.filter((name) => name !== 'baseline' || values.baseline !== undefined),
     baseline: values.baseline,
+    encryption: chosen('--encryption', values.encryption, encryptions)[0] ?? 'on',
     rounds: wholeNumber('--rounds', values.rounds, 1, 100),
     seconds: wholeNumber('--seconds', values.seconds, 1, 600),
     sizeMib: wholeNumber('--size-mib', values['size-mib'], 16, 100_000),
@@ -77,10 +85,12 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     json: values.json,
     write: values.write,
   };
-  const everything = [values.only, values.workload, values.systems].every((list) => list === undefined);
+  const everything =
+    [values.only, values.workload, values.systems].every((list) => list === undefined) &&
+    values.encryption === 'on';
   if (options.write && !everything) {
     throw new Error(
-      'wanted a whole run for --write, found a selection: leave out --only, --workload, --systems',
+      'wanted a whole run for --write, found a selection: leave out --only, --workload, --systems, --encryption',
     );
   }
   return options;

@@ -29,13 +29,13 @@ const methods = ['vmpair', 'nbdcopy'] as const;
 type Method = (typeof methods)[number];
 
 export async function measureResyncRate(bench: Bench): Promise<Section> {
-  const { rounds, resyncMib } = bench.options;
+  const { rounds, resyncMib, encryption } = bench.options;
   const rates: Record<Method, number[]> = { vmpair: [], nbdcopy: [] };
   const inNamespace = enterNamespace(bench.scratch);
   try {
     for (let round = 0; round < rounds; round += 1) {
       const directory = bench.scratch.path(`resync-${round}`);
-      const lab = await createPair(directory, resyncMib * 1024 ** 2);
+      const lab = await createPair(directory, resyncMib * 1024 ** 2, { encryption });
       fillFile(lab.nodes.A.diskFile, resyncMib * 1024 ** 2);
       for (const method of rotate(methods, round)) {
         const copy = method === 'vmpair' ? resyncSeconds : nbdcopySeconds;

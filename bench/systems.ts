@@ -12,6 +12,7 @@ import { labMachines, type LabNode, type LabPrograms } from '../src/lab/lab-layo
 import { LabCluster } from '../src/lab/pair.ts';
 import { systemClock } from '../src/platform/system-clock.ts';
 import { waitUntil } from '../src/platform/wait-until.ts';
+import type { Encryption } from './options.ts';
 import type { Scratch } from './scratch.ts';
 
 export interface System {
@@ -57,17 +58,24 @@ export function programsOf(checkout: string): LabPrograms {
   };
 }
 
+export interface PairOptions {
+  /** Other programs than those of this checkout. */
+  readonly programs?: LabPrograms;
+  /** Of the link; on by default. */
+  readonly encryption?: Encryption;
+}
+
 /** The files of a pair in `directory`; nothing runs. */
 export function createPair(
   directory: string,
   sizeBytes: number,
-  programs?: LabPrograms,
+  options: PairOptions = {},
 ): Promise<LabCluster> {
   return LabCluster.create({
     directory,
     sizeBytes,
     issuer: createLabIssuer,
-    ...(programs === undefined ? {} : { programs }),
+    ...options,
   });
 }
 
@@ -87,9 +95,9 @@ export async function startSecondary(lab: LabCluster): Promise<void> {
 export async function startPair(
   directory: string,
   sizeBytes: number,
-  programs?: LabPrograms,
+  options: PairOptions = {},
 ): Promise<PairSystem> {
-  const lab = await createPair(directory, sizeBytes, programs);
+  const lab = await createPair(directory, sizeBytes, options);
   fillFile(lab.nodes.A.diskFile, sizeBytes);
   await lab.start();
   return pairSystem(lab);

@@ -16,11 +16,14 @@ const ratioGoals: Readonly<Record<string, Partial<Record<SystemName, number>>>> 
   'randwrite-fsync-qd1': { mirror: 0.8 },
   'randread-qd16': { 'qemu-nbd': 1 },
 };
+/** The same for the pair with an unencrypted link, against the mirror. */
+const clearRatioGoals: Readonly<Record<string, number>> = { 'write-1m-qd4': 2 };
 /** Largest 99th percentiles of the pair, ms. */
 const p99Goals: Readonly<Record<string, number>> = { 'randwrite-qd32': 5 };
 
 const titles: Readonly<Record<SystemName, string>> = {
   vmpair: 'vmpair',
+  clear: 'vmpair, link in the clear',
   baseline: 'vmpair, other build',
   mirror: 'QEMU mirror',
   'qemu-nbd': 'qemu-nbd, unreplicated',
@@ -47,8 +50,11 @@ export async function measureWrites(bench: Bench): Promise<Section> {
 function startSystem({ options, scratch }: Bench, name: SystemName): Promise<System> {
   const directory = scratch.path(name);
   const sizeBytes = options.sizeMib * 1024 ** 2;
-  if (name === 'vmpair') return startPair(directory, sizeBytes);
-  if (name === 'baseline') return startPair(directory, sizeBytes, programsOf(options.baseline ?? ''));
+  const { encryption } = options;
+  if (name === 'vmpair') return startPair(directory, sizeBytes, { encryption });
+  if (name === 'clear') return startPair(directory, sizeBytes, { encryption: 'off' });
+  if (name === 'baseline')
+    return startPair(directory, sizeBytes, { encryption, programs: programsOf(options.baseline ?? '') });
   mkdirSync(directory);
   if (name === 'mirror') return startMirror(directory, sizeBytes, scratch);
   return startPlain(directory, sizeBytes);
@@ -95,6 +101,16 @@ function describe({ options }: Bench, chosen: readonly Workload[], results: Resu
       const shown = system === 'vmpair' ? ['', ''] : ratios.map(showNumber);
       rows.push([workload.name, titles[system], ...medians.map(showNumber), ...shown]);
       if (system !== 'vmpair') figures.push(ratioFigure(workload, system, ratios[0] ?? Number.NaN));
+    }
+    const clearGoal = clearRatioGoals[workload.id];
+    if (clearGoal !== undefined && options.systems.includes('clear') && options.systems.includes('mirror')) {
+      figures.push({
+        id: `${workload.id}-clear-against-mirror`,
+        what: `${workload.name}, link in the clear, against ${titles.mirror}`,
+        value: medianRatio(of('clear', 'iops'), of('mirror', 'iops')),
+        unit: 'x',
+        goal: { bound: 'at least', value: clearGoal },
+      });
     }
     const p99Ms = median(of('vmpair', 'p99Ms'));
     if (Number.isFinite(p99Ms)) figures.push(p99Figure(workload, p99Ms));

@@ -6,7 +6,7 @@ describe('flags of the bench', () => {
   it('without flags everything is measured, but no other build', () => {
     const options = parseOptions([]);
     expect(options.parts).to.deep.equal(partNames);
-    expect(options.systems).to.deep.equal(['vmpair', 'mirror', 'qemu-nbd']);
+    expect(options.systems).to.deep.equal(['vmpair', 'clear', 'mirror', 'qemu-nbd']);
     expect([options.rounds, options.seconds, options.idleSeconds]).to.deep.equal([3, 4, 60]);
     expect([options.write, options.json]).to.deep.equal([false, false]);
   });
@@ -23,6 +23,7 @@ describe('flags of the bench', () => {
     expect(() => parseOptions(['--rounds', '0'])).to.throw(/1 to 100 for --rounds, found "0"/);
     expect(() => parseOptions(['--seconds', 'x'])).to.throw(/--seconds, found "x"/);
     expect(() => parseOptions(['--write', '--only', 'writes'])).to.throw(/whole run for --write/);
+    expect(() => parseOptions(['--write', '--encryption', 'off'])).to.throw(/whole run for --write/);
     expect(() => parseOptions(['--fast'])).to.throw(/--fast/);
   });
 });
