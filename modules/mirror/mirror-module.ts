@@ -13,12 +13,14 @@ import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
-import type { PersistentState } from '../../src/disk/state.ts';
+import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
+import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import {
   createMetadataFile,
@@ -126,7 +128,7 @@ export class MirrorModule {
         instance: this.instance,
         hasVm: hypervisor !== undefined,
       },
-      metadata.state,
+      { ...metadata.state, diskDoubt: knownDoubt(metadata.state, readDoubtMark(this.paths.doubtMark)) },
       config.volumes.map((volume, index) => ({
         name: volume.name,
         device: parts.files[index] as DiskFile,
@@ -142,6 +144,17 @@ export class MirrorModule {
         metadata: metadataPort(metadata.store),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
+        doubtMark: doubtMarkFile(this.paths.doubtMark, log),
+        inspectFiles: (done) =>
+          inspectDiskFiles(
+            config.volumes.map(({ name, file, sizeBytes }, index) => ({
+              volume: name,
+              file: file[node.node] as string,
+              sizeBytes,
+              open: parts.files[index] as DiskFile,
+            })),
+            done,
+          ),
         exports: { serve: (available, because) => this.#serve(available, because) },
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
@@ -228,6 +241,11 @@ export class MirrorModule {
   }
 }
 
+/** The superblock may lack what an earlier process could only mark; that a file was replaced is the more. */
+function knownDoubt({ diskDoubt }: PersistentState, mark: DiskDoubt): DiskDoubt {
+  return diskDoubt === 'none' || mark === 'file-replaced' ? mark : diskDoubt;
+}
+
 /** A certificate of something else would only be refused by the peer, later and in another log. */
 function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
   if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
@@ -278,6 +296,7 @@ function openMetadata(
       base: undefined,
       role: 'secondary',
       data: 'fresh',
+      diskDoubt: 'none',
       peerData: 'unknown',
       pending: undefined,
       bootId,

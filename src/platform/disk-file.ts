@@ -36,6 +36,8 @@ type Done = (error: BlockError | undefined) => void;
 
 export class DiskFile implements BlockDevice {
   readonly sizeBytes: number;
+  /** Which file is open, whatever its path names later. */
+  readonly identity: { readonly dev: number; readonly ino: number };
   readonly #fd: number;
   readonly #unsupported = new Set<ZeroMode>();
   #zeroes: Buffer | undefined;
@@ -48,6 +50,8 @@ export class DiskFile implements BlockDevice {
 
   private constructor(fd: number, sizeBytes: number) {
     this.#fd = fd;
+    const { dev, ino } = fs.fstatSync(fd);
+    this.identity = { dev, ino };
     this.sizeBytes = sizeBytes;
   }
 
