@@ -29,6 +29,7 @@ import {
 } from '../../src/platform/metadata-file.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
+import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
@@ -70,8 +71,9 @@ export class MirrorModule {
     const identity = readIdentity(node.tls);
     checkOwnCertificate(identity.self, config, node);
     const bootId = readBootId(node.bootIdFile);
+    const threads = new ThreadShare(volumeThreads);
     const files = config.volumes.map((volume) =>
-      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes),
+      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, threads),
     );
     const transport = await openLinkTransport({
       self: node.node,

@@ -146,7 +146,7 @@ export class Mirror {
     this.#ports = ports;
     const { clock } = ports;
     const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
-    const watch = (): RequestWatch => new RequestWatch(clock, evaluateIntervalMs);
+    const watch = (): RequestWatch => new RequestWatch(clock);
     const metadataWatch = watch();
     this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
     const devices = volumes.map(

@@ -126,7 +126,8 @@ export class Pairing {
     this.#channel = channel;
     this.phase = 'handshake';
     this.waiting = 'the peer is connected; waiting for it to say what it holds';
-    // What an earlier connection brought must be applied before this side says what it holds.
+    // What an earlier connection brought must be applied before this side says what it holds; a disk that hangs never does.
+    if (this.#mirror.disk.present) this.sayHello();
     this.#parts.secondary.whenIdle(() => {
       if (this.#channel === channel) this.sayHello();
     });

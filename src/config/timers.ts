@@ -26,7 +26,7 @@ export const timerProfiles = {
     pauseAfterMs: 5000,
     claimAfterMs: 6000,
     watchdogMs: 4000,
-    diskHungAfterMs: 8000,
+    diskHungAfterMs: 7000,
   },
   fast: {
     heartbeatIntervalMs: 200,
@@ -34,7 +34,7 @@ export const timerProfiles = {
     pauseAfterMs: 2000,
     claimAfterMs: 2500,
     watchdogMs: 1500,
-    diskHungAfterMs: 3500,
+    diskHungAfterMs: 3000,
   },
 } as const satisfies Record<string, Timers>;
 

@@ -16,8 +16,10 @@ import type {
 } from '../base/block-device.ts';
 import type { Clock } from '../base/clock.ts';
 
-/** Requests that begin within this time share a slot; the age is exact to this, ms. */
+/** Requests that begin within this time share a slot; the age is exact to this and the time between two looks, ms. */
 const slotMs = 50;
+/** A look that comes later than this after the one before counts as this process frozen, ms. */
+export const frozenAfterMs = 1000;
 
 class Slot {
   readonly sinceMs: number;
@@ -30,7 +32,6 @@ class Slot {
 
 export class RequestWatch {
   readonly #clock: Clock;
-  readonly #lookIntervalMs: number;
   /** Oldest first; the last one takes what begins now. */
   readonly #slots: Slot[] = [new Slot(0)];
   #current = this.#slots[0] as Slot;
@@ -38,10 +39,8 @@ export class RequestWatch {
   #awakeMs = 0;
   #lookedMs: number;
 
-  /** `lookIntervalMs`: how often `look` is called; a look that comes much later counts as this process frozen. */
-  constructor(clock: Clock, lookIntervalMs: number) {
+  constructor(clock: Clock) {
     this.#clock = clock;
-    this.#lookIntervalMs = lookIntervalMs;
     this.#lookedMs = clock.nowMs();
   }
 
@@ -65,10 +64,10 @@ export class RequestWatch {
     };
   }
 
-  /** Age of the oldest request without an answer, ms; 0: there is none. Called again and again. */
+  /** Age of the oldest request without an answer, ms; 0: there is none. Called several times a second. */
   look(): number {
     const nowMs = this.#clock.nowMs();
-    this.#awakeMs += Math.min(nowMs - this.#lookedMs, 2 * this.#lookIntervalMs);
+    this.#awakeMs += Math.min(nowMs - this.#lookedMs, frozenAfterMs);
     this.#lookedMs = nowMs;
     while (this.#slots.length > 1 && this.#slots[0]?.open === 0) this.#slots.shift();
     const oldest = this.#slots[0] as Slot;

@@ -6,7 +6,7 @@ export const timers: Timers = {
   lostAfterMs: 3000,
   pauseAfterMs: 5000,
   claimAfterMs: 6000,
-  diskHungAfterMs: 8000,
+  diskHungAfterMs: 7000,
 };
 
 const booleans = [false, true] as const;

@@ -62,7 +62,7 @@ describe('module configuration', () => {
       pauseAfterMs: 2000,
       claimAfterMs: 2500,
       watchdogMs: 1200,
-      diskHungAfterMs: 3500,
+      diskHungAfterMs: 3000,
     });
   });
 
