@@ -11,6 +11,7 @@ import type { BootId, IdSource, NodeName, OperationId } from '../base/identity.t
 import type { Log } from '../base/log.ts';
 import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import {
@@ -97,6 +98,7 @@ export class Mirror {
   readonly volumes: readonly MirroredVolume[];
   readonly primary: PrimaryEngine;
   readonly secondary: SecondaryEngine;
+  readonly repair: BlockRepair;
   readonly decisions: DecisionLog;
   readonly pairing: Pairing;
   readonly departure: Departure;
@@ -158,6 +160,7 @@ export class Mirror {
     });
     this.primary = new PrimaryEngine(this.replicas, clock, events);
     this.secondary = new SecondaryEngine(this.replicas, ports.checksum, events);
+    this.repair = new BlockRepair(this.primary, clock, events);
     this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
     this.decisions = new DecisionLog(ports.log, ports.wallTime);
     this.session = new LinkSession(ports.transport, clock, config.timers.heartbeatIntervalMs, {
@@ -180,6 +183,7 @@ export class Mirror {
       lost: (because) => {
         this.linkProblem = because;
         ports.log.warn('link-lost', { because });
+        this.repair.stop();
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
         this.evaluate();
@@ -406,6 +410,7 @@ export class Mirror {
       return;
     }
     const mayWrite = this.primary.gate === 'open';
+    if (channel !== undefined && mayWrite && this.pairing.phase === 'in-sync') this.repair.consider(channel);
     if (
       this.serving &&
       !mayWrite &&
@@ -640,6 +645,7 @@ export class Mirror {
     this.#becomingAlone = false;
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
+    this.repair.stop();
     this.primary.abandon();
     this.serving = false;
     this.#paused = false;

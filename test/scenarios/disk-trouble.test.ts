@@ -346,6 +346,43 @@ describe('a flush that failed while the node was alone', () => {
 });
 
 describe('a disk without room', () => {
+  stories(
+    'of the primary: the guest waits, the pair stays in sync, and both copies are made equal again',
+    (world) => {
+      world.startPair();
+      fail(world.a, 'no-space');
+      world.run(world.random.between(100, 5000));
+      expect(world.inSync()).to.equal(true);
+      fail(world.a, undefined);
+      const { acknowledgedCount } = world;
+      world.expect('the guest goes on', () => world.acknowledgedCount > acknowledgedCount + 20, 5000);
+      const dirty = (): number =>
+        world.a.mirror?.replicas.reduce((sum, { bitmap }) => sum + bitmap.count, 0) ?? -1;
+      world.expect('nothing is dirty', () => dirty() === 0, 10_000);
+      expect(world.inSync()).to.equal(true);
+      wholeAgain(world);
+    },
+  );
+
+  stories('of the primary, whose guest never asks again: both copies are equal all the same', (world) => {
+    world.startPair();
+    world.guestsRest = true;
+    world.run(500);
+    fail(world.a, 'no-space');
+    let answer = '';
+    const chunks = [new Uint8Array(4096).fill(7)];
+    world.a.mirror?.volumes[0]?.write(1024 * 1024, 4096, chunks, false, {
+      done: (error) => (answer = error ?? 'done'),
+    });
+    world.run(5000);
+    expect(answer).to.equal('no-space');
+    world.checkers.equalCopies();
+    expect(world.a.mirror?.replicas[0]?.bitmap.count).to.equal(0);
+    fail(world.a, undefined);
+    world.guestsRest = false;
+    wholeAgain(world);
+  });
+
   stories('of the secondary: it leaves, and comes back by itself when there is room', (world) => {
     world.startPair();
     fail(world.b, 'no-space');
