@@ -121,6 +121,8 @@ export class MirrorModule {
               this.mirror.trouble = because;
             },
           });
+    const diskDoubt = knownDoubt(metadata.state, readDoubtMark(this.paths.doubtMark));
+    if (diskDoubt === 'flush-failed') for (const file of parts.files) file.forgetCached();
     this.mirror = new Mirror(
       {
         timers: config.timers,
@@ -130,7 +132,7 @@ export class MirrorModule {
         instance: this.instance,
         hasVm: hypervisor !== undefined,
       },
-      { ...metadata.state, diskDoubt: knownDoubt(metadata.state, readDoubtMark(this.paths.doubtMark)) },
+      { ...metadata.state, diskDoubt },
       config.volumes.map((volume, index) => ({
         name: volume.name,
         device: parts.files[index] as DiskFile,

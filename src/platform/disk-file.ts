@@ -21,7 +21,7 @@ import type {
   ZeroOptions,
 } from '../base/block-device.ts';
 import { WorldError } from '../base/errors.ts';
-import { fallocateAsync, seekAsync, type SystemCallError } from './libc.ts';
+import { dropPageCache, fallocateAsync, seekAsync, type SystemCallError } from './libc.ts';
 import { createSparseFile, openLockedFile } from './locked-file.ts';
 import { ThreadShare, volumeThreads } from './thread-share.ts';
 
@@ -151,6 +151,19 @@ export class DiskFile implements BlockDevice {
       completion.done(undefined, extents);
       this.#leave();
     });
+  }
+
+  /**
+   * Makes readers see what the disk holds, and not what the page cache has kept of a write that failed. Before any request; it
+   * waits for the disk. An error of the flush changes nothing: its pages count as clean afterwards.
+   */
+  forgetCached(): void {
+    try {
+      fs.fdatasyncSync(this.#fd);
+    } catch {
+      this.#flushFailed = true;
+    }
+    dropPageCache(this.#fd);
   }
 
   /** Refuses further requests with `shutting-down`, waits for those in flight, unlocks. Does not flush. Idempotent. */

@@ -26,8 +26,8 @@ describe('a real pair with a disk that hangs', function () {
     temp = makeTempDirectory();
     const size = 3 * volumeBytes;
     disks = {
-      A: new SmallFileSystem(temp.file('A'), size),
-      B: new SmallFileSystem(temp.file('B'), size),
+      A: SmallFileSystem.inFile(temp.file('A'), size),
+      B: SmallFileSystem.inFile(temp.file('B'), size),
     };
     pair = await RealPair.start({
       sizeBytes: volumeBytes,
@@ -42,7 +42,7 @@ describe('a real pair with a disk that hangs', function () {
   });
   after(async () => {
     await pair?.end();
-    for (const disk of Object.values(disks ?? {})) disk.remove();
+    for (const disk of Object.values(disks ?? {})) await disk.remove();
     temp.remove();
   });
 

@@ -1,31 +1,68 @@
-/** A file system of its own for the disk of one node of a lab: an image that is mounted through a loop device. Needs root. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+/**
+ * A file system of its own for the disk of one node of a lab: an image that is mounted through a loop device, and that can hang
+ * (frozen) or fail (its image is served by nbdkit, whose writes then fail). Needs root, and nbdkit and nbdfuse to fail.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { LabNode } from '../../src/lab/lab-layout.ts';
 import type { LabCluster } from '../../src/lab/pair.ts';
+import { killVerified, readProcessIdentity, waitUntilGone } from '../../src/platform/process-identity.ts';
+import { systemClock } from '../../src/platform/system-clock.ts';
+import { until } from '../until.ts';
+
+/** How long a program of the image may take to be there, or to be gone, ms. */
+const programDeadlineMs = 10_000;
 
 export class SmallFileSystem {
   readonly directory: string;
+  readonly #server: FailingImage | undefined;
   #frozen = false;
 
   /** In a directory that does not exist yet. */
-  constructor(directory: string, sizeBytes: number) {
-    this.directory = join(directory, 'mounted');
-    mkdirSync(this.directory, { recursive: true });
+  static inFile(directory: string, sizeBytes: number): SmallFileSystem {
+    mkdirSync(directory);
     const image = join(directory, 'image');
     writeFileSync(image, '');
     truncateSync(image, sizeBytes);
-    execFileSync('mkfs.ext4', ['-q', '-F', image]);
+    return new SmallFileSystem(directory, image, undefined);
+  }
+
+  /** One whose device can fail. */
+  static async thatFails(directory: string, sizeBytes: number): Promise<SmallFileSystem> {
+    mkdirSync(directory);
+    const server = await FailingImage.start(directory, sizeBytes);
+    return new SmallFileSystem(directory, server.image, server);
+  }
+
+  private constructor(directory: string, image: string, server: FailingImage | undefined) {
+    this.directory = join(directory, 'mounted');
+    this.#server = server;
+    mkdirSync(this.directory);
+    // Without a journal: a write that fails must not make the whole file system read-only.
+    execFileSync('mkfs.ext4', ['-q', '-F', '-O', '^has_journal', image]);
     execFileSync('mount', ['-o', 'loop', image, this.directory]);
+  }
+
+  /** Writes are taken into the page cache, and fail when the kernel brings them to the device. */
+  set failing(failing: boolean) {
+    this.#server?.fail(failing);
   }
 
   /** From now on the disk file of the node is here; with `metadataToo` also what lies beside it. */
   hold(lab: LabCluster, node: LabNode, sizeBytes: number, metadataToo: boolean): void {
     const { diskFile, metadataFile, moduleFile } = lab.nodes[node];
     const file = join(this.directory, 'disk0.img');
-    writeFileSync(file, '');
-    truncateSync(file, sizeBytes);
+    // Allocated and written: a disk that loses writes must lose data here, and not the map of the file.
+    writeFileSync(file, Buffer.alloc(sizeBytes), { flush: true });
     rmSync(diskFile);
     symlinkSync(file, diskFile);
     if (!metadataToo) return;
@@ -44,8 +81,78 @@ export class SmallFileSystem {
     this.#frozen = false;
   }
 
-  remove(): void {
+  async remove(): Promise<void> {
     this.thaw();
+    this.failing = false;
     execFileSync('umount', [this.directory]);
+    await this.#server?.stop();
+  }
+}
+
+/** A device of nbdkit, as a file through nbdfuse. */
+class FailingImage {
+  readonly image: string;
+  readonly #directory: string;
+
+  static async start(directory: string, sizeBytes: number): Promise<FailingImage> {
+    const self = new FailingImage(directory);
+    const socket = join(directory, 'socket');
+    const server = [
+      '-P',
+      self.#pidFile('nbdkit'),
+      '-U',
+      socket,
+      '--filter=error',
+      'memory',
+      String(sizeBytes),
+    ];
+    execFileSync('nbdkit', [
+      ...server,
+      'error=EIO',
+      'error-pwrite-rate=100%',
+      `error-pwrite-file=${self.#marker}`,
+    ]);
+    mkdirSync(self.#mountPoint);
+    spawn('nbdfuse', ['-P', self.#pidFile('nbdfuse'), self.#mountPoint, '--unix', socket], {
+      stdio: 'ignore',
+    });
+    await until('the image', () => existsSync(self.image), programDeadlineMs);
+    return self;
+  }
+
+  private constructor(directory: string) {
+    this.#directory = directory;
+    this.image = join(this.#mountPoint, 'nbd');
+  }
+
+  get #mountPoint(): string {
+    return join(this.#directory, 'fuse');
+  }
+  get #marker(): string {
+    return join(this.#directory, 'writes-fail');
+  }
+  #pidFile(program: string): string {
+    return join(this.#directory, `${program}.pid`);
+  }
+
+  fail(failing: boolean): void {
+    if (failing) writeFileSync(this.#marker, '');
+    else rmSync(this.#marker, { force: true });
+  }
+
+  /** The kernel lets go of the loop device a moment after the file system is gone. */
+  async stop(): Promise<void> {
+    await until(
+      'the image to be free',
+      () => {
+        execFileSync('umount', [this.#mountPoint], { stdio: 'ignore' });
+        return true;
+      },
+      programDeadlineMs,
+    );
+    const identity = readProcessIdentity(Number(readFileSync(this.#pidFile('nbdkit'), 'utf8')));
+    if (identity === undefined) return;
+    killVerified(identity, 'SIGTERM');
+    await waitUntilGone(identity, programDeadlineMs, systemClock);
   }
 }
