@@ -27,6 +27,7 @@ import {
   type MetadataIdentity,
   openMetadataFile,
 } from '../../src/platform/metadata-file.ts';
+import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
@@ -73,7 +74,7 @@ export class MirrorModule {
     const bootId = readBootId(node.bootIdFile);
     const threads = new ThreadShare(volumeThreads);
     const files = config.volumes.map((volume) =>
-      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, threads),
+      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, newLoopWrites(), threads),
     );
     const transport = await openLinkTransport({
       self: node.node,
@@ -81,6 +82,7 @@ export class MirrorModule {
       listen: config.link[node.node] as { host: string; port: number },
       peerAddress: config.link[peer] as { host: string; port: number },
       identity,
+      encrypted: config.encryption,
       cutMarkerFile: node.faults.cutMarkerFile,
     });
     const metadata = await openMetadata(config, node, peer, bootId);

@@ -24,7 +24,7 @@ describe('a real pair with a disk that fails', function () {
 
   before(async () => {
     temp = makeTempDirectory();
-    disk = await SmallFileSystem.thatFails(temp.file('A'), 3 * volumeBytes);
+    disk = await SmallFileSystem.make(temp.file('A'), 3 * volumeBytes);
     pair = await RealPair.start({
       sizeBytes: volumeBytes,
       prepare: (lab) => disk.hold(lab, 'A', volumeBytes, false),

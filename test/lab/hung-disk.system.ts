@@ -1,6 +1,7 @@
 /**
- * Disks of a real pair that hang: their file system is frozen, so that the calls of the module stay in the kernel until it is
- * thawed. Everything else of the module goes on: heartbeats, control socket, the answers to the watchdog. Needs root.
+ * Disks of a real pair that hang. The device answers nothing: flushes of the module stay in the kernel until it does, and everything
+ * else of the module goes on: heartbeats, control socket, the answers to the watchdog. A frozen file system also stops writes
+ * that run in the event loop, and with them the module: then its supervisor and the peer act. Needs root.
  */
 import { expect } from 'chai';
 import type { LabNode } from '../../src/lab/lab-layout.ts';
@@ -26,8 +27,8 @@ describe('a real pair with a disk that hangs', function () {
     temp = makeTempDirectory();
     const size = 3 * volumeBytes;
     disks = {
-      A: SmallFileSystem.inFile(temp.file('A'), size),
-      B: SmallFileSystem.inFile(temp.file('B'), size),
+      A: await SmallFileSystem.make(temp.file('A'), size),
+      B: await SmallFileSystem.make(temp.file('B'), size),
     };
     pair = await RealPair.start({
       sizeBytes: volumeBytes,
@@ -38,7 +39,10 @@ describe('a real pair with a disk that hangs', function () {
     });
   });
   afterEach(() => {
-    for (const disk of Object.values(disks)) disk.thaw();
+    for (const disk of Object.values(disks)) {
+      disk.hanging = false;
+      disk.thaw();
+    }
   });
   after(async () => {
     await pair?.end();
@@ -70,7 +74,7 @@ describe('a real pair with a disk that hangs', function () {
     const guest = await pair.load('A');
     const { pid } = await pair.status('B');
     const frozenMs = monotonicMs();
-    disks.B.freeze();
+    disks.B.hanging = true;
     await pair.waitFor('A', 'ALONE', 'ready');
     await guest.progress(200);
     const stallMs = pair.journal.longestGapMs(frozenMs, monotonicMs());
@@ -79,7 +83,7 @@ describe('a real pair with a disk that hangs', function () {
     expect((await pair.waitFor('B', 'WAIT', 'not-ready')).because).to.include('has not answered for');
     await until('A knows why', async () => (await pair.status('A')).because.includes('has not answered for'));
     await staysAwake('B', pid);
-    disks.B.thaw();
+    disks.B.hanging = false;
     await pair.inSync();
     expect((await pair.status('B')).pid).to.equal(pid);
     await guest.end();
@@ -92,7 +96,7 @@ describe('a real pair with a disk that hangs', function () {
     const guest = await pair.load('A');
     const { pid } = await pair.status('A');
     const frozenMs = monotonicMs();
-    disks.A.freeze();
+    disks.A.hanging = true;
     await pair.waitFor('B', 'ALONE', 'ready');
     const servedMs = monotonicMs() - frozenMs;
     report(`served by the other node after ${servedMs.toFixed(0)} ms`);
@@ -100,11 +104,30 @@ describe('a real pair with a disk that hangs', function () {
     expect((await pair.lostInExport('B')).slice(0, 5)).to.deep.equal([]);
     expect((await pair.waitFor('A', 'WAIT', 'not-ready')).because).to.include('has not answered for');
     await staysAwake('A', pid);
-    disks.A.thaw();
+    disks.A.hanging = false;
     await pair.inSync();
     await guest.kill();
     expect(await pair.primary()).to.equal('B');
     expect((await pair.status('A')).pid).to.equal(pid);
+    await pair.expectBothHold();
+  });
+
+  it('of the secondary, whose file system is frozen: the guest waits at most 10 s, and the pair is whole after the thaw', async () => {
+    await pair.recover();
+    const primary = await pair.primary();
+    const secondary = primary === 'A' ? 'B' : 'A';
+    const guest = await pair.load(primary);
+    const frozenMs = monotonicMs();
+    disks[secondary].freeze();
+    await pair.waitFor(primary, 'ALONE', 'ready');
+    await guest.progress(200);
+    const stallMs = pair.journal.longestGapMs(frozenMs, monotonicMs());
+    report(`stall ${stallMs.toFixed(0)} ms`);
+    expect(stallMs, 'stall').to.be.at.most(stallHungMs);
+    disks[secondary].thaw();
+    await pair.inSync();
+    await guest.end();
+    expect(pair.journal.errors).to.deep.equal([]);
     await pair.expectBothHold();
   });
 });

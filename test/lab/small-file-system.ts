@@ -1,21 +1,18 @@
 /**
  * A file system of its own for the disk of one node of a lab: an image that is mounted through a loop device, and that can hang
- * (frozen) or fail (its image is served by nbdkit, whose writes then fail). Needs root, and nbdkit and nbdfuse to fail.
+ * or fail: its image is served by nbdkit, which is stopped, or whose writes fail. Needs root, nbdkit and nbdfuse.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LabNode } from '../../src/lab/lab-layout.ts';
 import type { LabCluster } from '../../src/lab/pair.ts';
-import { killVerified, readProcessIdentity, waitUntilGone } from '../../src/platform/process-identity.ts';
+import {
+  killVerified,
+  type ProcessIdentity,
+  readProcessIdentity,
+  waitUntilGone,
+} from '../../src/platform/process-identity.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { until } from '../until.ts';
 
@@ -24,37 +21,27 @@ const programDeadlineMs = 10_000;
 
 export class SmallFileSystem {
   readonly directory: string;
-  readonly #server: FailingImage | undefined;
+  readonly #server: FailingImage;
   #frozen = false;
 
   /** In a directory that does not exist yet. */
-  static inFile(directory: string, sizeBytes: number): SmallFileSystem {
+  static async make(directory: string, sizeBytes: number): Promise<SmallFileSystem> {
     mkdirSync(directory);
-    const image = join(directory, 'image');
-    writeFileSync(image, '');
-    truncateSync(image, sizeBytes);
-    return new SmallFileSystem(directory, image, undefined);
+    return new SmallFileSystem(directory, await FailingImage.start(directory, sizeBytes));
   }
 
-  /** One whose device can fail. */
-  static async thatFails(directory: string, sizeBytes: number): Promise<SmallFileSystem> {
-    mkdirSync(directory);
-    const server = await FailingImage.start(directory, sizeBytes);
-    return new SmallFileSystem(directory, server.image, server);
-  }
-
-  private constructor(directory: string, image: string, server: FailingImage | undefined) {
+  private constructor(directory: string, server: FailingImage) {
     this.directory = join(directory, 'mounted');
     this.#server = server;
     mkdirSync(this.directory);
     // Without a journal: a write that fails must not make the whole file system read-only.
-    execFileSync('mkfs.ext4', ['-q', '-F', '-O', '^has_journal', image]);
-    execFileSync('mount', ['-o', 'loop', image, this.directory]);
+    execFileSync('mkfs.ext4', ['-q', '-F', '-O', '^has_journal', server.image]);
+    execFileSync('mount', ['-o', 'loop', server.image, this.directory]);
   }
 
   /** Writes are taken into the page cache, and fail when the kernel brings them to the device. */
   set failing(failing: boolean) {
-    this.#server?.fail(failing);
+    this.#server.fail(failing);
   }
 
   /** From now on the disk file of the node is here; with `metadataToo` also what lies beside it. */
@@ -70,6 +57,11 @@ export class SmallFileSystem {
     writeFileSync(moduleFile, text.replace(metadataFile, join(this.directory, 'meta')));
   }
 
+  /** The device answers nothing: writes end in the page cache, and flushes hang. */
+  set hanging(hanging: boolean) {
+    this.#server.hang(hanging);
+  }
+
   /** Every write and flush to it hangs, uninterruptibly, until it is thawed. */
   freeze(): void {
     execFileSync('fsfreeze', ['-f', this.directory]);
@@ -83,9 +75,10 @@ export class SmallFileSystem {
 
   async remove(): Promise<void> {
     this.thaw();
+    this.hanging = false;
     this.failing = false;
     execFileSync('umount', [this.directory]);
-    await this.#server?.stop();
+    await this.#server.stop();
   }
 }
 
@@ -140,6 +133,15 @@ class FailingImage {
     else rmSync(this.#marker, { force: true });
   }
 
+  hang(hanging: boolean): void {
+    const identity = this.#nbdkit();
+    if (identity !== undefined) killVerified(identity, hanging ? 'SIGSTOP' : 'SIGCONT');
+  }
+
+  #nbdkit(): ProcessIdentity | undefined {
+    return readProcessIdentity(Number(readFileSync(this.#pidFile('nbdkit'), 'utf8')));
+  }
+
   /** The kernel lets go of the loop device a moment after the file system is gone. */
   async stop(): Promise<void> {
     await until(
@@ -150,7 +152,7 @@ class FailingImage {
       },
       programDeadlineMs,
     );
-    const identity = readProcessIdentity(Number(readFileSync(this.#pidFile('nbdkit'), 'utf8')));
+    const identity = this.#nbdkit();
     if (identity === undefined) return;
     killVerified(identity, 'SIGTERM');
     await waitUntilGone(identity, programDeadlineMs, systemClock);
