@@ -13,20 +13,24 @@ import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
-import type { PersistentState } from '../../src/disk/state.ts';
+import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
+import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import {
   createMetadataFile,
   type MetadataIdentity,
   openMetadataFile,
 } from '../../src/platform/metadata-file.ts';
+import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
+import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
@@ -68,8 +72,9 @@ export class MirrorModule {
     const identity = readIdentity(node.tls);
     checkOwnCertificate(identity.self, config, node);
     const bootId = readBootId(node.bootIdFile);
+    const threads = new ThreadShare(volumeThreads);
     const files = config.volumes.map((volume) =>
-      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes),
+      DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, newLoopWrites(), threads),
     );
     const transport = await openLinkTransport({
       self: node.node,
@@ -118,6 +123,8 @@ export class MirrorModule {
               this.mirror.trouble = because;
             },
           });
+    const diskDoubt = knownDoubt(metadata.state, readDoubtMark(this.paths.doubtMark));
+    if (diskDoubt === 'flush-failed') for (const file of parts.files) file.forgetCached();
     this.mirror = new Mirror(
       {
         timers: config.timers,
@@ -127,7 +134,7 @@ export class MirrorModule {
         instance: this.instance,
         hasVm: hypervisor !== undefined,
       },
-      metadata.state,
+      { ...metadata.state, diskDoubt },
       config.volumes.map((volume, index) => ({
         name: volume.name,
         device: parts.files[index] as DiskFile,
@@ -143,6 +150,17 @@ export class MirrorModule {
         metadata: metadataPort(metadata.store),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
+        doubtMark: doubtMarkFile(this.paths.doubtMark, log),
+        inspectFiles: (done) =>
+          inspectDiskFiles(
+            config.volumes.map(({ name, file, sizeBytes }, index) => ({
+              volume: name,
+              file: file[node.node] as string,
+              sizeBytes,
+              open: parts.files[index] as DiskFile,
+            })),
+            done,
+          ),
         exports: { serve: (available, because) => this.#serve(available, because) },
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
@@ -229,6 +247,11 @@ export class MirrorModule {
   }
 }
 
+/** The superblock may lack what an earlier process could only mark; that a file was replaced is the more. */
+function knownDoubt({ diskDoubt }: PersistentState, mark: DiskDoubt): DiskDoubt {
+  return diskDoubt === 'none' || mark === 'file-replaced' ? mark : diskDoubt;
+}
+
 /** A certificate of something else would only be refused by the peer, later and in another log. */
 function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
   if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
@@ -279,6 +302,7 @@ function openMetadata(
       base: undefined,
       role: 'secondary',
       data: 'fresh',
+      diskDoubt: 'none',
       peerData: 'unknown',
       pending: undefined,
       bootId,

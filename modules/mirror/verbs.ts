@@ -2,6 +2,7 @@
 import type { ModuleStatus } from '../../src/base/status.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
+import { refusal } from '../../src/cluster/departure.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
@@ -32,8 +33,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
     status: verb(noArgs, () => moduleStatus(module)),
     start: verb(noArgs, async () => {
+      if (mirror.disk.hangs)
+        throw refusal('a disk that answers', mirror.disk.sentence ?? '', 'wait, or end what blocks it');
       // After a disk failure nothing in this process is to be trusted with the disk: the next one opens everything anew.
-      if (mirror.diskFailed) {
+      if (mirror.disk.isFinal) {
         await module.wish('started');
         setImmediate(() => module.beginAnew());
         return { done: true };
@@ -48,6 +51,7 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       await module.wish('stopped');
       return { done: true };
     }),
+    'accept-disk': verb(noArgs, () => started((done) => mirror.acceptDisk(done))),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
     exit: verb(noArgs, () => {
       setImmediate(() => void module.exit());

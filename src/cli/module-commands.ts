@@ -25,6 +25,7 @@ const moduleVerbs: Readonly<Record<string, string>> = {
   stop: 'stop the VM if it runs here, and leave the pair',
   prim: 'start as primary',
   second: 'start as secondary',
+  'accept-disk': 'use a disk in doubt as it is, after you have checked it',
   swap: 'move the VM to the other node',
 };
 

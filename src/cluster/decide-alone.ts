@@ -6,7 +6,8 @@
  * or the peer's durable word says.
  */
 import type { Decision } from '../base/decision.ts';
-import type { DataFlag } from '../disk/state.ts';
+import type { DataFlag, DiskDoubt } from '../disk/state.ts';
+import { doubtSentence } from './disk-file-facts.ts';
 
 export interface Timers {
   readonly heartbeatIntervalMs: number;
@@ -16,11 +17,15 @@ export interface Timers {
   readonly pauseAfterMs: number;
   /** Silence after which a secondary asks the arbiter; later than the pause, so that the VM never runs twice. */
   readonly claimAfterMs: number;
+  /** Age of the oldest disk request at which a disk counts as hung. */
+  readonly diskHungAfterMs: number;
 }
 
 export interface AloneSituation {
   readonly started: boolean;
   readonly connected: boolean;
+  /** The peer said that its disk does not work and that no VM runs there: it is of no use to wait for it. */
+  readonly peerOut: boolean;
   /** Serves the guest, or did so until its process was restarted a moment ago. */
   readonly primary: boolean;
   /** May write without the peer already. */
@@ -28,6 +33,7 @@ export interface AloneSituation {
   /** By the last word of the arbiter that it persisted, this node holds the record alone. */
   readonly namedHolder: boolean;
   readonly data: DataFlag;
+  readonly doubt: DiskDoubt;
   readonly silenceMs: number;
   readonly operationOpen: boolean;
   /** This host lost its page cache since its copy was last in sync. */
@@ -44,7 +50,10 @@ export interface AloneSituation {
 export type AloneAction = 'nothing' | 'wait' | 'claim' | 'go-on-without-arbiter';
 
 export function decideAlone(situation: AloneSituation, timers: Timers): Decision<AloneAction> {
-  const silent = `the peer has been silent for ${seconds(situation.silenceMs)}`;
+  const { peerOut } = situation;
+  const silent = peerOut
+    ? 'the disk of the peer does not work, and no VM runs there'
+    : `the peer has been silent for ${seconds(situation.silenceMs)}`;
   if (!situation.started)
     return { action: 'nothing', rule: 'stopped', because: 'the operator stopped this module' };
   if (situation.alone)
@@ -56,10 +65,13 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
       because: 'the arbiter has been asked and has not answered yet',
     };
   }
-  if (situation.connected) return { action: 'nothing', rule: 'connected', because: 'the peer answers' };
+  if (situation.connected && !peerOut)
+    return { action: 'nothing', rule: 'connected', because: 'the peer answers' };
   if (situation.data !== 'up-to-date') {
     return { action: 'wait', rule: 'not-up-to-date', because: waitForData(situation.data) };
   }
+  if (situation.doubt !== 'none')
+    return { action: 'wait', rule: 'disk-in-doubt', because: doubtSentence(situation.doubt) };
   if (situation.mayNotClaim !== undefined && !situation.forced) {
     return { action: 'wait', rule: 'may-not-claim', because: situation.mayNotClaim };
   }
@@ -68,7 +80,7 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
       const because = 'this node was alone before its process was restarted; the arbiter has to confirm it';
       return { action: 'claim', rule: 'alone-before-restart', because };
     }
-    if (situation.silenceMs < timers.lostAfterMs) {
+    if (situation.silenceMs < timers.lostAfterMs && !peerOut) {
       return { action: 'wait', rule: 'peer-silent', because: `${silent}; writes are held` };
     }
     if (situation.arbiter === 'none') {
@@ -97,7 +109,7 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
   // Also when the operator asks: the other side's VM may still run. After a boot the peer may be booting too, and may hold what
   // this host lost: wait longer, and let the preferred node go first.
   const waitMs = timers.claimAfterMs * (situation.rebooted ? (situation.preferred ? 2 : 3) : 1);
-  if (situation.silenceMs < waitMs) {
+  if (situation.silenceMs < waitMs && !peerOut) {
     return {
       action: 'wait',
       rule: 'claim-delay',

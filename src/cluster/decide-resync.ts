@@ -18,6 +18,8 @@ export interface ResyncVerdict {
   readonly rule: string;
   readonly because: string;
   readonly scope: ResyncScope;
+  /** Checksums are compared before anything is sent. Not with a disk that failed a flush: it may show what it does not hold. */
+  readonly compare: boolean;
   /** The target keeps its up-to-date flag while it is compared: it can differ only in writes that nobody acknowledged. */
   readonly targetStaysUpToDate: boolean;
 }
@@ -77,16 +79,28 @@ const both = (test: (facts: CopyFacts) => boolean, mine: CopyFacts, theirs: Copy
 const either = (test: (facts: CopyFacts) => boolean, mine: CopyFacts, theirs: CopyFacts): boolean =>
   test(mine) || test(theirs);
 
-/** The bits of the one that is ahead, if they count from a generation that the other has. */
-const scopeOf = (lineage: Lineage): ResyncScope =>
-  lineage === 'equal' || lineage === 'mine-ahead' || lineage === 'theirs-ahead' ? 'bits' : 'full';
+/** The bits of the one that is ahead, if they count from a generation that the other has; they say nothing of another file. */
+const scopeOf = (lineage: Lineage, target: CopyFacts): ResyncScope => {
+  const common = lineage === 'equal' || lineage === 'mine-ahead' || lineage === 'theirs-ahead';
+  return common && target.diskDoubt !== 'file-replaced' ? 'bits' : 'full';
+};
 
 /** Equal generations, both up to date: everything that may differ is in the bits and logs of both. */
 const equalCopies = (source: Side, mine: CopyFacts, theirs: CopyFacts) => ({
   source,
-  scope: 'bits' as const,
+  scope: scopeOf('equal', source === 'mine' ? theirs : mine),
   staysUpToDate: !(source === 'mine' ? theirs : mine).rebooted,
 });
+
+const inDoubt = (facts: CopyFacts): boolean => facts.diskDoubt !== undefined;
+
+/** The copy that would be the source is on a disk in doubt: alone up to date, or ahead; or both are equal and both in doubt. */
+const newestInDoubt = (mine: CopyFacts, theirs: CopyFacts, lineage: Lineage): boolean => {
+  if (upToDate(mine) !== upToDate(theirs)) return inDoubt(upToDate(mine) ? mine : theirs);
+  if (!upToDate(mine)) return false;
+  if (lineage === 'equal') return both(inDoubt, mine, theirs);
+  return inDoubt(lineage === 'mine-ahead' || lineage === 'mine-ahead-before-base' ? mine : theirs);
+};
 
 const canResume = (primary: CopyFacts, secondary: CopyFacts): boolean =>
   primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId;
@@ -121,11 +135,19 @@ export const resyncTable: readonly Row[] = [
       'both copies went on alone from a common point; nothing was overwritten, and one of them must be given up by hand',
   },
   {
+    rule: 'newest-in-doubt',
+    matches: newestInDoubt,
+    decide: () => 'wait',
+    because: (mine) =>
+      `${upToDate(mine) && inDoubt(mine) ? 'this node' : 'the peer'} has the newest copy on a disk in doubt; ` +
+      'check the disk, then run `vmpair accept-disk VM` there',
+  },
+  {
     rule: 'one-up-to-date',
     matches: (mine, theirs) => upToDate(mine) !== upToDate(theirs),
-    decide: (mine, _theirs, lineage) => ({
+    decide: (mine, theirs, lineage) => ({
       source: upToDate(mine) ? 'mine' : 'theirs',
-      scope: scopeOf(lineage),
+      scope: scopeOf(lineage, upToDate(mine) ? theirs : mine),
     }),
     because: (mine, theirs) =>
       `${upToDate(mine) ? 'this copy' : "the peer's copy"} is up to date and the other is ${upToDate(mine) ? theirs.data : mine.data}`,
@@ -140,16 +162,23 @@ export const resyncTable: readonly Row[] = [
   {
     rule: 'newer-generation',
     matches: (_mine, _theirs, lineage) => lineage !== 'equal',
-    decide: (_mine, _theirs, lineage) => ({
-      source: lineage === 'mine-ahead' || lineage === 'mine-ahead-before-base' ? 'mine' : 'theirs',
-      scope: scopeOf(lineage),
-    }),
+    decide: (mine, theirs, lineage) => {
+      const mineAhead = lineage === 'mine-ahead' || lineage === 'mine-ahead-before-base';
+      return { source: mineAhead ? 'mine' : 'theirs', scope: scopeOf(lineage, mineAhead ? theirs : mine) };
+    },
     because: (mine, theirs) =>
       mine.generation > theirs.generation
         ? 'this node went on alone while the peer was away'
         : 'the peer went on alone while this node was away',
   },
   // From here on: equal generations, both up to date.
+  {
+    rule: 'disk-in-doubt',
+    matches: (mine, theirs) => inDoubt(mine) !== inDoubt(theirs),
+    decide: (mine, theirs) => equalCopies(inDoubt(mine) ? 'theirs' : 'mine', mine, theirs),
+    because: (mine) =>
+      `the disk of ${inDoubt(mine) ? 'this node' : 'the peer'} is in doubt and the other is not`,
+  },
   {
     rule: 'link-resumes',
     matches: (mine, theirs) => canResume(mine, theirs) !== canResume(theirs, mine),
@@ -198,13 +227,22 @@ export function decideResync(mine: CopyFacts, theirs: CopyFacts, preferSelf: boo
     : row.decide(mine, theirs, lineage);
   const because = row.because(mine, theirs);
   if (outcome === 'wait' || outcome === 'refuse') {
-    return { action: outcome, rule: row.rule, because, scope: 'none', targetStaysUpToDate: false };
+    return {
+      action: outcome,
+      rule: row.rule,
+      because,
+      scope: 'none',
+      compare: false,
+      targetStaysUpToDate: false,
+    };
   }
+  const target = outcome.source === 'mine' ? theirs : mine;
   return {
     action: outcome.source === 'mine' ? 'source' : 'target',
     rule: row.rule,
     because,
     scope: outcome.scope,
+    compare: outcome.scope === 'bits' && target.diskDoubt === undefined,
     targetStaysUpToDate: outcome.staysUpToDate ?? false,
   };
 }

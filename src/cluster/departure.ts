@@ -36,7 +36,7 @@ export interface DepartureHost {
   };
   channel(): PeerChannel | undefined;
   dropLink(because: string): void;
-  /** An arbiter operation is open, or the disk failed: no word is given to the peer. */
+  /** An arbiter operation is open, the disk is in trouble, or that of the peer is: no word is given to the peer. */
   busy(): boolean;
   /** The VM shuts down in order; `then` when it is down. */
   shutVmDown(then: () => void): void;
@@ -86,6 +86,10 @@ export class Departure {
   /** The VM is to stay down: nobody may start it again. */
   get shutsVmDown(): boolean {
     return this.#leaving?.stage === 'vm';
+  }
+  /** The peer was told that it may leave: this node stays up to date. */
+  get promisedToStay(): boolean {
+    return this.#grantedToPeer;
   }
   /** This node gives up what it has: it makes no claims and no handshakes. */
   get handing(): boolean {

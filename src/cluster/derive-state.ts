@@ -41,7 +41,8 @@ function linkOf(phase: PairPhase): Axes['link'] {
 }
 
 export function deriveState(mirror: Mirror): DerivedState {
-  const { pairing, primary, trouble } = mirror;
+  const { pairing, primary } = mirror;
+  const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;
   if (mirror.run === 'stopped') {
     return {

@@ -11,6 +11,7 @@ import type { BootId, IdSource, NodeName, OperationId } from '../base/identity.t
 import type { Log } from '../base/log.ts';
 import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import {
@@ -20,6 +21,7 @@ import {
   Replica,
   type ReplicaVolume,
 } from '../engine/replica.ts';
+import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { type BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, FrameType, linkProtocolVersion } from '../link/frames.ts';
@@ -28,6 +30,8 @@ import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbi
 import { decideAlone, type Timers } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
+import { type DiskFileFacts, doubtSentence } from './disk-file-facts.ts';
+import { type DoubtMark, DiskTrouble } from './disk-trouble.ts';
 import { LinkSession } from './link-session.ts';
 import { Pairing } from './pairing.ts';
 
@@ -73,6 +77,9 @@ export interface MirrorPorts {
   readonly checksum: BlockChecksum;
   readonly vm: VmPort;
   readonly exports: ExportPort;
+  readonly doubtMark: DoubtMark;
+  /** Looks at the disk files; answers once, or never while a disk hangs. */
+  inspectFiles(done: (facts: readonly DiskFileFacts[]) => void): void;
   /** The time of day, for people. */
   wallTime(): string;
   /** Metadata cannot be made durable any more: the process must end, and the peer copes. */
@@ -91,10 +98,12 @@ export class Mirror {
   readonly volumes: readonly MirroredVolume[];
   readonly primary: PrimaryEngine;
   readonly secondary: SecondaryEngine;
+  readonly repair: BlockRepair;
   readonly decisions: DecisionLog;
   readonly pairing: Pairing;
   readonly departure: Departure;
   readonly session: LinkSession;
+  readonly disk: DiskTrouble;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -107,9 +116,8 @@ export class Mirror {
   linkProblem = '';
   arbiterProblem = '';
   readonly #ports: MirrorPorts;
+  readonly #metadata: MirrorMetadata;
   readonly #operation: ArbiterOperation;
-  #diskFailed = false;
-  #failure = '';
   #forced = false;
   #mayNotClaim: string | undefined;
   #paused = false;
@@ -139,19 +147,27 @@ export class Mirror {
     this.state = state;
     this.#ports = ports;
     const { clock } = ports;
-    const events = { diskFailed: (volume: string, during: string) => this.#onDiskFailed(volume, during) };
-    this.replicas = volumes.map(
-      (volume, index) =>
-        new Replica(index, volume, ports.metadata, (replica) => this.primary.settle(replica)),
+    const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
+    const watch = (): RequestWatch => new RequestWatch(clock);
+    const metadataWatch = watch();
+    this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
+    const devices = volumes.map(
+      ({ device }) => new WatchedDevice(device, watch(), { flushFailed: () => this.disk.flushFailed() }),
     );
+    this.replicas = devices.map((device, index) => {
+      const volume = { ...(volumes[index] as MirrorVolume), device };
+      return new Replica(index, volume, this.#metadata, (replica) => this.primary.settle(replica));
+    });
     this.primary = new PrimaryEngine(this.replicas, clock, events);
     this.secondary = new SecondaryEngine(this.replicas, ports.checksum, events);
+    this.repair = new BlockRepair(this.primary, clock, events);
     this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
     this.decisions = new DecisionLog(ports.log, ports.wallTime);
     this.session = new LinkSession(ports.transport, clock, config.timers.heartbeatIntervalMs, {
       opened: (channel) => {
         this.linkProblem = '';
         this.pairing.opened(channel);
+        this.disk.linkOpened();
         this.#operation.withdrawIfUnsent(() => {
           this.decisions.add(
             'claim-withdrawn',
@@ -167,6 +183,7 @@ export class Mirror {
       lost: (because) => {
         this.linkProblem = because;
         ports.log.warn('link-lost', { because });
+        this.repair.stop();
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
         this.evaluate();
@@ -206,7 +223,7 @@ export class Mirror {
         mirror: this,
         channel: () => this.session.channel,
         dropLink: (because) => this.session.drop(because),
-        busy: () => this.operationOpen || this.#diskFailed,
+        busy: () => this.operationOpen || this.disk.present || this.disk.staysByPromise,
         shutVmDown: (then) => {
           this.#want('stopped-gracefully', 'the operator asked for it');
           this.#whenVmStopped(then);
@@ -219,23 +236,52 @@ export class Mirror {
       },
       { clock, replicas: this.replicas, primary: this.primary, secondary: this.secondary },
     );
+    this.disk = new DiskTrouble(
+      {
+        mirror: this,
+        channel: () => this.session.channel,
+        dropLink: (because) => this.session.drop(because),
+        bound: () => this.operationOpen || this.departure.handing || this.departure.promisedToStay,
+        promisedToStay: () => this.departure.promisedToStay,
+        endService: (because, then) => this.#endService(because, then),
+        pauseVm: (because) => this.#want('paused', because),
+        serve: () => this.#serve(),
+        inspectFiles: (done) => ports.inspectFiles(done),
+        changed: () => this.evaluate(),
+      },
+      {
+        clock,
+        replicas: this.replicas,
+        primary: this.primary,
+        secondary: this.secondary,
+        disks: [
+          ...devices.map((device, index) => ({
+            name: `volume ${volumes[index]?.name}`,
+            watch: device.watch,
+          })),
+          { name: 'the metadata file', watch: metadataWatch },
+        ],
+        mark: ports.doubtMark,
+        hungAfterMs: config.timers.diskHungAfterMs,
+      },
+    );
   }
 
   // ---- facts ----------------------------------------------------------------------------------------------------------
 
   get rebooted(): boolean {
-    return this.state.bootId !== this.config.bootId;
+    return this.state.bootId !== this.config.bootId || this.disk.cacheLost;
   }
   /** Why this node asks for nothing by itself, for people. */
   get obstacle(): string | undefined {
     return this.#mayNotClaim;
   }
-  /** A disk of this node failed: only a new process begins anew. */
-  get diskFailed(): boolean {
-    return this.#diskFailed;
-  }
   get operationOpen(): boolean {
     return this.#operation.open !== undefined;
+  }
+  /** Connected to a peer that can take part. */
+  get #peerAnswers(): boolean {
+    return this.session.channel !== undefined && !this.disk.peerOut;
   }
   get leaving(): boolean {
     return this.departure.underWay;
@@ -261,6 +307,7 @@ export class Mirror {
       guestRuns,
       rebooted: this.rebooted,
       lastRole: state.role,
+      ...(this.disk.doubt === 'none' ? {} : { diskDoubt: this.disk.doubt }),
       ...(canResume && resumeWithBoot !== undefined ? { resumeWithBoot } : {}),
       bootId: this.config.bootId,
     };
@@ -273,8 +320,8 @@ export class Mirror {
       volumes: state.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
       instance: this.config.instance,
       round,
-      started: this.run === 'started' && !this.#diskFailed && !this.departure.handing,
-      ...(this.#diskFailed ? { failure: this.#failure } : {}),
+      started: this.run === 'started' && !this.disk.present && !this.departure.handing,
+      ...(this.disk.failure === undefined ? {} : { failure: this.disk.failure }),
       facts,
     };
   }
@@ -282,10 +329,15 @@ export class Mirror {
   /** Writes are durable in the order of the calls; `then` runs when this one is. */
   persist(patch: Partial<PersistentState>, then: () => void): void {
     this.state = { ...this.state, ...patch };
-    this.#ports.metadata.persist(this.state, (ok) => {
+    this.#metadata.persist(this.state, (ok) => {
       if (ok) then();
-      else this.#ports.fatal('the metadata file cannot be written');
     });
+  }
+
+  /** Whatever was to become durable: this process ends, and the next one does not trust what the page cache shows of it. */
+  #metadataFailed(): void {
+    this.disk.metadataFailed();
+    this.#ports.fatal('the metadata file cannot be written');
   }
 
   // ---- start ------------------------------------------------------------------------------------------------------------
@@ -307,7 +359,8 @@ export class Mirror {
       this.replicas,
       (replica, folded) => replica.fold(folded),
       (ok) => {
-        if (!ok) return this.#ports.fatal('the metadata file cannot be written');
+        // Otherwise this process is about to end.
+        if (!ok) return;
         const { state } = this;
         const guestMayRun = !this.config.hasVm || this.vm === 'running' || this.vm === 'paused';
         if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
@@ -347,6 +400,7 @@ export class Mirror {
     this.#tick?.cancel();
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
+    this.disk.observe();
     const { timers } = this.config;
     const { channel, watch } = this.session;
     const silent = watch.silenceMs > timers.lostAfterMs;
@@ -356,6 +410,7 @@ export class Mirror {
       return;
     }
     const mayWrite = this.primary.gate === 'open';
+    if (channel !== undefined && mayWrite && this.pairing.phase === 'in-sync') this.repair.consider(channel);
     if (
       this.serving &&
       !mayWrite &&
@@ -373,15 +428,17 @@ export class Mirror {
         'writes are held longer than a guest should wait in doubt',
       );
     }
-    if (this.departure.handing || this.#diskFailed || this.#becomingAlone) return;
+    if (this.departure.handing || this.disk.present || this.#becomingAlone) return;
     const decision = decideAlone(
       {
         started: true,
         connected: channel !== undefined,
+        peerOut: this.disk.peerOut,
         primary: this.serving,
         alone: this.serving && this.primary.soloAllowed,
         namedHolder: this.state.holder === this.state.self,
         data: this.state.data,
+        doubt: this.disk.doubt,
         silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
         operationOpen: this.operationOpen || this.#flushing,
         rebooted: this.rebooted,
@@ -438,11 +495,11 @@ export class Mirror {
         (replica, flushed) => replica.device.flush(completion(flushed)),
         (ok) => {
           this.#flushing = false;
-          if (!ok) return this.#onDiskFailed('every volume', 'the flush before asking the arbiter');
+          if (!ok) return this.disk.failed('every volume', 'the flush before asking the arbiter');
           const { path } = this.state;
           const stillWanted = path.at(-1) === operation.expected?.operationId && !this.operationOpen;
-          if (this.run === 'stopped' || this.departure.handing || !stillWanted) return;
-          if (operation.expected !== undefined && this.session.channel !== undefined) return;
+          if (this.run === 'stopped' || this.departure.handing || this.disk.present || !stillWanted) return;
+          if (operation.expected !== undefined && this.#peerAnswers) return;
           this.#operation.begin(operation);
         },
       ),
@@ -456,7 +513,7 @@ export class Mirror {
     this.#ports.arbiter?.read((answer) => {
       this.#readingRecord = false;
       this.#readNotBeforeMs = this.#ports.clock.nowMs() + retryIntervalMs;
-      if (this.run === 'stopped' || this.session.channel !== undefined || this.operationOpen) return;
+      if (this.run === 'stopped' || this.#peerAnswers || this.operationOpen || this.disk.present) return;
       if (answer.kind === 'no-answer') {
         this.arbiterProblem = answer.because;
         return;
@@ -506,6 +563,8 @@ export class Mirror {
       `the arbiter's record names this node (generation ${next.generation})`,
     );
     const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
+    // A claim of an earlier process: the record is right, and the disk has to be accepted before anything is served from it.
+    if (this.disk.doubt !== 'none') return this.persist(patch, () => this.evaluate());
     this.#becomingAlone = true;
     const turn = this.#turn;
     this.persist(patch, () => {
@@ -577,15 +636,21 @@ export class Mirror {
 
   /** Ends everything this node serves; `then` when its VM provably does not run and none of its disk requests is left. */
   #standDown(because: string, then: () => void): void {
+    this.#endService(because, () => this.primary.whenIdle(then));
+  }
+
+  /** The same, without waiting for the disk. */
+  #endService(because: string, then: () => void): void {
     this.#turn += 1;
     this.#becomingAlone = false;
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
+    this.repair.stop();
     this.primary.abandon();
     this.serving = false;
     this.#paused = false;
     this.#want('destroyed', because);
-    this.#whenVmStopped(() => this.primary.whenIdle(then));
+    this.#whenVmStopped(then);
   }
 
   #want(wanted: VmWish, because: string): void {
@@ -647,6 +712,10 @@ export class Mirror {
       case 'leave-refused':
       case 'outdated':
         return this.departure.control(message);
+      case 'give-up':
+      case 'give-up-granted':
+      case 'give-up-refused':
+        return this.disk.control(message);
       default:
         return this.pairing.control(message);
     }
@@ -701,6 +770,8 @@ export class Mirror {
       const next = 'start the peer, which has the newer copy';
       return done(refusal('a copy that is up to date on this node', `it is ${state.data}`, next));
     }
+    if (this.disk.doubt !== 'none')
+      return done(refusal('a disk whose content is known', doubtSentence(this.disk.doubt), 'do as it says'));
     const { phase } = this.pairing;
     if (phase !== 'down' && phase !== 'handshake') {
       return done(
@@ -736,6 +807,20 @@ export class Mirror {
     this.start(begin);
   }
 
+  /** The operator has checked a disk that is in doubt, and takes its content as it is. */
+  acceptDisk(done: CommandDone): void {
+    const { doubt } = this.disk;
+    const next = 'look at `vmpair status VM`';
+    if (doubt === 'none') return done(refusal('a disk in doubt', 'none', next));
+    const { phase } = this.pairing;
+    if (phase !== 'down' && phase !== 'handshake')
+      return done(refusal('a copy that is not being resynchronised', `the link is ${phase}`, next));
+    this.start((error) => {
+      if (error !== undefined) return done(error);
+      this.disk.accept(() => done(undefined));
+    });
+  }
+
   /** Starts this node so that it waits for its peer and never takes over before it was in sync. */
   second(done: CommandDone): void {
     if (this.serving)
@@ -746,37 +831,20 @@ export class Mirror {
       done(undefined);
     });
   }
+}
 
-  // ---- failures ---------------------------------------------------------------------------------------------------------------------
-
-  /** A disk error is never acknowledged: this node's copy counts as outdated, and the peer goes on if it can. */
-  #onDiskFailed(volume: string, during: string): void {
-    if (this.#diskFailed) return;
-    this.#diskFailed = true;
-    const isFull = during === 'no-space';
-    const failure = isFull ? `there is no room for volume ${volume}` : `volume ${volume} failed (${during})`;
-    const mend = isFull ? 'make room' : 'replace the disk';
-    this.trouble = `${failure} on this node; ${mend}, then run \`vmpair start VM\``;
-    this.#failure = failure;
-    this.decisions.add('disk-failed', 'leave the pair', this.trouble);
-    const { phase } = this.pairing;
-    const { channel } = this.session;
-    const peerHasAll = phase === 'in-sync' || phase === 'compare-target' || phase === 'resync-target';
-    if (channel === undefined || !peerHasAll) {
-      // Alone: nothing to hand over to. Hold, pause, red; never an I/O error for the guest.
-      if (this.serving) this.#want('paused', this.trouble);
-      return;
-    }
-    const tell = (): void => {
-      const data = this.state.data === 'inconsistent' ? 'inconsistent' : 'outdated';
-      this.persist({ data, role: 'secondary' }, () => {
-        // The peer closes the connection when it has this.
-        channel.control({ type: 'outdated', because: `${failure} there` });
-      });
-    };
-    if (this.serving) this.#standDown(this.trouble, tell);
-    else tell();
-  }
+/** Metadata whose requests are watched; `failed` is told before the caller when something could not be made durable. */
+function watchedMetadata(metadata: MirrorMetadata, watch: RequestWatch, failed: () => void): MirrorMetadata {
+  const guard = (done: (ok: boolean) => void) =>
+    watch.guard((ok: boolean) => {
+      if (!ok) failed();
+      done(ok);
+    });
+  return {
+    persist: (state, done) => metadata.persist(state, guard(done)),
+    writeActivityLog: (volume, hot, done) => metadata.writeActivityLog(volume, hot, guard(done)),
+    writeBitmap: (volume, bitmap, done) => metadata.writeBitmap(volume, bitmap, guard(done)),
+  };
 }
 
 /** Never asked: without an arbiter, operations are decided without it. */

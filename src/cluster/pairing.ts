@@ -21,6 +21,7 @@ import type { ControlMessage, Hello } from '../link/control-messages.ts';
 import { FrameType, type FrameHeader } from '../link/frames.ts';
 import { blockSizeBytes } from '../disk/state.ts';
 import type { DecisionLog } from './decision-log.ts';
+import type { DiskTrouble } from './disk-trouble.ts';
 import { decideResync, type ResyncVerdict } from './decide-resync.ts';
 
 export type PairPhase =
@@ -44,6 +45,7 @@ export interface PairingHost {
     readonly config: { readonly bootId: string };
     readonly preferSelf: boolean;
     readonly decisions: DecisionLog;
+    readonly disk: Pick<DiskTrouble, 'present' | 'doubtAfterResync' | 'repaired' | 'peerTakesPart'>;
     persist(patch: PersistPatch, then: () => void): void;
     hello(round: number): Hello;
   };
@@ -111,13 +113,21 @@ export class Pairing {
     return this.#theirs;
   }
 
+  /** The peer is connected and its copy holds every write that was acknowledged: this one may be given up. */
+  get peerHoldsAll(): boolean {
+    const { phase } = this;
+    const compares = phase === 'compare-source' || phase === 'compare-target';
+    return phase === 'in-sync' || compares || (phase === 'finishing' && this.#comparing);
+  }
+
   // ---- connection ---------------------------------------------------------------------------------------------------
 
   opened(channel: PeerChannel): void {
     this.#channel = channel;
     this.phase = 'handshake';
     this.waiting = 'the peer is connected; waiting for it to say what it holds';
-    // What an earlier connection brought must be applied before this side says what it holds.
+    // What an earlier connection brought must be applied before this side says what it holds; a disk that hangs never does.
+    if (this.#mirror.disk.present) this.sayHello();
     this.#parts.secondary.whenIdle(() => {
       if (this.#channel === channel) this.sayHello();
     });
@@ -163,6 +173,7 @@ export class Pairing {
       case 'hello':
         if (this.phase !== 'handshake' || this.#accepting) return 'a hello in the middle of something else';
         this.#theirs = message;
+        if (message.started) this.#mirror.disk.peerTakesPart();
         this.#consider();
         return undefined;
       case 'propose':
@@ -359,7 +370,7 @@ export class Pairing {
     this.#comparing = phase === 'compare-source';
     this.#pointOfNoReturn = false;
     this.#startedMs = clock.nowMs();
-    const resync = new ResyncSource(replicas, channel, checksum, verdict.scope === 'bits', {
+    const resync = new ResyncSource(replicas, channel, checksum, verdict.compare, {
       copied: () => {
         if (this.#resync === resync) this.#finish(channel);
       },
@@ -428,6 +439,7 @@ export class Pairing {
     const channel = this.#channel;
     if (this.phase !== 'resync-target' && this.phase !== 'compare-target')
       return 'in-sync outside of a resync';
+    if (this.#mirror.disk.present) return 'in-sync to a node whose disk does not work';
     const patch: PersistPatch = {
       data: 'up-to-date',
       role: 'secondary',
@@ -436,9 +448,11 @@ export class Pairing {
       holder: 'both',
       base: path.at(-1),
       peerData: 'unknown',
+      diskDoubt: this.#mirror.disk.doubtAfterResync,
       bootId: this.#mirror.config.bootId,
     };
     this.#mirror.persist(patch, () => {
+      this.#mirror.disk.repaired();
       for (const replica of this.#parts.replicas) replica.bitmap.clearAll();
       forEachReplica(
         this.#parts.replicas,

@@ -11,6 +11,8 @@ export interface ModulePaths {
   readonly errorLog: string;
   /** Which process runs the module: written and read by the supervisor. */
   readonly processRecord: string;
+  /** That a disk of the module is in doubt, until its superblock says so; lives as long as the page cache of the host. */
+  readonly doubtMark: string;
   /** Monitor of a QEMU guest that only the supervisor uses. */
   readonly supervisorMonitor: string;
 }
@@ -28,6 +30,7 @@ export function modulePaths(runtimeDir: string, module: string): ModulePaths {
     log: file('log'),
     errorLog: file('error.log'),
     processRecord: file('process.json'),
+    doubtMark: file('disk-doubt'),
     supervisorMonitor: file('qmp-supervisor.sock'),
   };
 }

@@ -15,6 +15,8 @@ export interface Timers {
   readonly claimAfterMs: number;
   /** Silence of a module's control socket after which the supervisor pauses its VM and kills it. */
   readonly watchdogMs: number;
+  /** Age of the oldest disk request at which a disk counts as hung. */
+  readonly diskHungAfterMs: number;
 }
 
 export const timerProfiles = {
@@ -24,6 +26,7 @@ export const timerProfiles = {
     pauseAfterMs: 5000,
     claimAfterMs: 6000,
     watchdogMs: 4000,
+    diskHungAfterMs: 7000,
   },
   fast: {
     heartbeatIntervalMs: 200,
@@ -31,6 +34,7 @@ export const timerProfiles = {
     pauseAfterMs: 2000,
     claimAfterMs: 2500,
     watchdogMs: 1500,
+    diskHungAfterMs: 3000,
   },
 } as const satisfies Record<string, Timers>;
 
@@ -62,6 +66,7 @@ export const timersSchema = z
     pauseAfterMs: timer,
     claimAfterMs: timer,
     watchdogMs: timer,
+    diskHungAfterMs: timer,
   })
   .transform(({ profile, ...own }, context): Timers => {
     const base = timerProfiles[profile];
@@ -71,6 +76,7 @@ export const timersSchema = z
       pauseAfterMs: own.pauseAfterMs ?? base.pauseAfterMs,
       claimAfterMs: own.claimAfterMs ?? base.claimAfterMs,
       watchdogMs: own.watchdogMs ?? base.watchdogMs,
+      diskHungAfterMs: own.diskHungAfterMs ?? base.diskHungAfterMs,
     };
     const broken = orderRules.find(({ holds }) => !holds(timers));
     if (broken === undefined) return timers;

@@ -1,5 +1,5 @@
 /**
- * The on-disk metadata format, version 1: the one place that says which byte means what. One file per module and node.
+ * The on-disk metadata format, versions 1 and 2: the one place that says which byte means what. One file per module and node.
  *
  *   offset 0       superblock copy 0 (4 KiB)
  *   offset 16384   superblock copy 1 (4 KiB)
@@ -29,16 +29,24 @@
  * - Opening syncs before it reads: after a crash of the process alone, the newest blocks may be in the page cache only.
  * - Creation writes all areas, syncs, and only then writes the superblocks: a file without superblock was never used.
  *   Everything is written, not left as holes, so that later syncs do not have to allocate.
+ * - A superblock says version 2 only while it holds what version 1 cannot say: that its disk is in doubt. An older program
+ *   refuses such a file as a whole and never goes on with the other copy, which does not know of the doubt. Everything
+ *   else is written as version 1, so that an older program reads it.
  * - Damage beyond a torn write is answered with more dirty bits: a bitmap page without a whole slot is all dirty, a
  *   ring without a whole block makes the volume all dirty.
  */
 import { assertInvariant } from '../base/assert.ts';
 import { layout } from './record-layout.ts';
 import { blockSizeBytes, extentSizeBytes, hotExtentsMax, pathEntriesMax, volumesMax } from './state.ts';
-import type { VolumeIdentity } from './state.ts';
+import type { PersistentState, VolumeIdentity } from './state.ts';
 
-/** The newest format version that this program writes, and all that it reads. */
-export const formatVersion = 1;
+/** All format versions that this program reads. */
+export const formatVersions = [1, 2] as const;
+
+/** The oldest version that can say it: 2 only with a disk in doubt. */
+export function formatVersionOf(state: PersistentState): (typeof formatVersions)[number] {
+  return state.diskDoubt === 'none' ? 1 : 2;
+}
 
 /** Every record is one such block, at a multiple of its size. */
 export const metadataBlockBytes = 4096;
@@ -100,7 +108,9 @@ export const superblockFields = layout('superblock', metadataBlockBytes, {
   presence: [43, 1],
   volumeCount: [44, 1],
   pathCount: [45, 1],
-  reserved1: [46, 2],
+  /** Index into `diskDoubts`; since version 2, zero before. */
+  diskDoubt: [46, 1],
+  reserved1: [47, 1],
   generation: [48, 8],
   bootId: [56, 16],
   base: [72, 16],
@@ -120,6 +130,7 @@ export const superblockFields = layout('superblock', metadataBlockBytes, {
 export const dataFlags = ['fresh', 'up-to-date', 'outdated', 'inconsistent'] as const;
 export const roles = ['primary', 'secondary'] as const;
 export const peerDataFlags = ['unknown', 'outdated', 'inconsistent'] as const;
+export const diskDoubts = ['none', 'flush-failed', 'file-replaced'] as const;
 export const presence = { base: 1, holder: 2, pending: 4, pendingExpected: 8 } as const;
 
 /** Extent indices in one activity-log block. */

@@ -6,6 +6,7 @@ import { findNewestLogBlock } from './activity-log.ts';
 import { choosePageSlot } from './bitmap-page.ts';
 import { DirtyBitmap } from './dirty-bitmap.ts';
 import * as format from './format.ts';
+import { formatVersionOf } from './format.ts';
 import type { BlockProblem, Decoded, VolumeAreas } from './format.ts';
 import { blockSizeBytes, extentSizeBytes } from './state.ts';
 import type { ArbiterRecord, PersistentState, VolumeIdentity } from './state.ts';
@@ -145,7 +146,9 @@ function inspectVolume(
 
 /** The report for a terminal, one fact a line. */
 export function renderMetadataReport(report: MetadataReport): string {
-  const lines = [`metadata file of ${report.sizeBytes} bytes, format version ${format.formatVersion}`];
+  const versions = report.copies.flatMap(({ state }) => (state === undefined ? [] : formatVersionOf(state)));
+  const version = versions.length === 0 ? 'unknown' : Math.max(...versions);
+  const lines = [`metadata file of ${report.sizeBytes} bytes, format version ${version}`];
   lines.push(`verdict: ${report.verdict.action} (${report.verdict.rule}): ${report.verdict.because}`);
   for (const copy of report.copies) {
     const sequence = copy.sequence === undefined ? '' : `, sequence ${copy.sequence}`;
@@ -165,6 +168,7 @@ function renderState(state: PersistentState): string[] {
   return [
     `  cluster ${state.clusterId}, module ${state.moduleId}, node ${state.self}, peer ${state.peer}`,
     `  data ${state.data}, role ${state.role}, peer's data ${state.peerData}`,
+    ...(state.diskDoubt === 'none' ? [] : [`  disk in doubt: ${state.diskDoubt}`]),
     `  generation ${state.generation}, holder ${state.holder ?? 'none'}, base ${state.base ?? 'none'}`,
     `  path of ${state.path.length} operations${newest === undefined ? '' : `, newest ${newest}`}`,
     pending === undefined

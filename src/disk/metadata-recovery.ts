@@ -286,7 +286,7 @@ function damaged(found: string, neverUsed = false): WorldError {
 
 function otherVersion(found: string): WorldError {
   return new WorldError('metadata-version', {
-    wanted: `metadata of format version ${format.formatVersion}`,
+    wanted: `metadata of format version ${format.formatVersions.join(' or ')}`,
     found,
     next: 'run the version of vmpair that wrote the file, or a newer one',
   });

@@ -12,6 +12,14 @@ export type DataFlag = 'fresh' | 'up-to-date' | 'outdated' | 'inconsistent';
 
 export type Role = 'primary' | 'secondary';
 
+/**
+ * Why the content of a disk file cannot be trusted although its data flag says what it is worth; the data flag is about
+ * the copies, this is about the disk. `flush-failed`: an fdatasync failed, so the kernel may show content that the disk does
+ * not hold, and a later fdatasync would report success for it. `file-replaced`: the path names another file than the one
+ * that the module wrote to. Only a resynchronisation onto this copy, or the operator, ends it.
+ */
+export type DiskDoubt = 'none' | 'flush-failed' | 'file-replaced';
+
 /** Who may write: `both` nodes together (in sync), or one alone, by its node name (which can never be `both`). */
 export type Holder = string;
 
@@ -52,6 +60,7 @@ export interface PersistentState {
   /** Role at the time of writing: after a crash `primary` means "was primary when it died". */
   readonly role: Role;
   readonly data: DataFlag;
+  readonly diskDoubt: DiskDoubt;
   /** What the peer has durably confirmed of its own copy; `unknown` when nothing holds. */
   readonly peerData: 'unknown' | 'outdated' | 'inconsistent';
   readonly pending: PendingOperation | undefined;

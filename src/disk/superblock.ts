@@ -38,7 +38,7 @@ export function encodeSuperblock(superblock: Superblock): Uint8Array {
   const bytes = new Uint8Array(format.metadataBlockBytes);
   const view = viewOf(bytes);
   bytes.set(format.superblockMagic, at.magic[0]);
-  view.setUint32(at.formatVersion[0], format.formatVersion, true);
+  view.setUint32(at.formatVersion[0], format.formatVersionOf(state), true);
   putU64(view, at.sequence[0], superblock.sequence);
   putU64(view, at.fileSizeBytes[0], superblock.fileSizeBytes);
   view.setUint32(at.blockSizeBytes[0], blockSizeBytes, true);
@@ -47,6 +47,7 @@ export function encodeSuperblock(superblock: Superblock): Uint8Array {
   bytes[at.role[0]] = format.roles.indexOf(state.role);
   bytes[at.peerData[0]] = format.peerDataFlags.indexOf(state.peerData);
   bytes[at.presence[0]] = presenceOf(state);
+  bytes[at.diskDoubt[0]] = format.diskDoubts.indexOf(state.diskDoubt);
   putU64(view, at.generation[0], state.generation);
   putId(bytes, at.bootId[0], state.bootId);
   if (state.base !== undefined) putId(bytes, at.base[0], state.base);
@@ -78,8 +79,8 @@ export function decodeSuperblock(bytes: Uint8Array, copy: 0 | 1): Decoded<Superb
     return format.invalid('bad-magic');
   }
   if (view.getUint32(at.checksum[0], true) !== checksumOf(bytes)) return format.invalid('bad-checksum');
-  if (view.getUint32(at.formatVersion[0], true) !== format.formatVersion)
-    return format.invalid('unknown-version');
+  const version = view.getUint32(at.formatVersion[0], true);
+  if (!format.formatVersions.some((known) => known === version)) return format.invalid('unknown-version');
   const superblock = readFields(bytes, view);
   if (superblock === undefined) return format.invalid('bad-field');
   if (superblock.sequence % 2 !== copy) return format.invalid('misplaced');
@@ -201,6 +202,7 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
   const data = format.dataFlags[bytes[at.data[0]] as number];
   const role = format.roles[bytes[at.role[0]] as number];
   const peerData = format.peerDataFlags[bytes[at.peerData[0]] as number];
+  const diskDoubt = format.diskDoubts[bytes[at.diskDoubt[0]] as number];
   const [clusterId, moduleId] = [getText(bytes, at.clusterId), getText(bytes, at.moduleId)];
   const [self, peer] = [getText(bytes, at.self), getText(bytes, at.peer)];
   const holder = getText(bytes, at.holder);
@@ -208,6 +210,7 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
   const pathCount = bytes[at.pathCount[0]] as number;
   if (sequence === undefined || fileSizeBytes === undefined || generation === undefined) return undefined;
   if (data === undefined || role === undefined || peerData === undefined) return undefined;
+  if (diskDoubt === undefined) return undefined;
   if (clusterId === undefined || moduleId === undefined || self === undefined || peer === undefined)
     return undefined;
   if (holder === undefined || pending === undefined || pathCount > pathEntriesMax) return undefined;
@@ -225,6 +228,7 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
     base: (present & format.presence.base) === 0 ? undefined : getId(bytes, at.base[0]),
     role,
     data,
+    diskDoubt,
     peerData,
     pending: pending === 'none' ? undefined : pending,
     bootId: getId(bytes, at.bootId[0]),

@@ -86,13 +86,19 @@ export class ActivityLog {
     if (this.#waiting.length > 0 && this.#transaction === undefined) this.#startTransaction();
   }
 
-  /** The copies differ there and no durable bitmap page says so: the extents stay until the log is folded. */
+  /** The copies differ there and no durable bitmap page says so: the extents stay until they are equal again, or the log is folded. */
   pin(user: ExtentUser): void {
     const last = lastExtent(user);
     for (let index = firstExtent(user); index <= last; index += 1) {
       const extent = this.#hot.get(index);
       if (extent !== undefined) extent.pinned = true;
     }
+  }
+
+  /** The copies are equal and flushed wherever they differed: the extents may go like all others. */
+  unpin(): void {
+    for (const extent of this.#hot.values()) extent.pinned = false;
+    if (this.#waiting.length > 0 && this.#transaction === undefined) this.#startTransaction();
   }
 
   /** Forgets everybody who waits for room, and says who they were; they hold nothing. */

@@ -346,7 +346,18 @@ export class PrimaryEngine {
     }
     // Abandoning, which a failure may bring about at once, finishes what has no copy pending by itself.
     if (mutation.stage === 'done' || (mutation.failed && !mutation.abandoned)) return;
-    if (!mutation.peerPending) this.#finish(mutation);
+    this.#localAnswered(mutation);
+  }
+
+  /**
+   * What the peer had answered before it was lost waits like the rest: the peer may have gone on since, and this node may not
+   * acknowledge anything until it knows.
+   */
+  #localAnswered(request: Mutation | FlushCycle): void {
+    if (request.peerPending) return;
+    if (this.#channel !== undefined || this.#soloAllowed || request.abandoned) return this.#finish(request);
+    request.peerPending = true;
+    this.#awaitingPeer.add(request);
   }
 
   /** The peer answered. A failing peer leaves the pair: its connection ends, and the rules for a lost peer apply. */
@@ -406,7 +417,7 @@ export class PrimaryEngine {
       this.diskFailed(cycle.replica.name, 'fdatasync');
     }
     if (cycle.replica.flushRunning !== cycle || (cycle.failed && !cycle.abandoned)) return;
-    if (!cycle.peerPending) this.#flushFinished(cycle);
+    this.#localAnswered(cycle);
   }
 
   #flushFinished(cycle: FlushCycle): void {

@@ -1,7 +1,7 @@
 /**
  * Applies what the primary sends to this node's copy: writes in the order of arrival where they overlap, flushes, resync
  * blocks, checksums. It answers a request only when the disk file has done it. A disk error is answered as failed and
- * reported once; this node then leaves the pair.
+ * reported; this node then leaves the pair.
  *
  * It does not know whether the copy is up to date or the target of a resync; that is decided and persisted elsewhere
  * before the primary sends anything.
@@ -32,7 +32,6 @@ export class SecondaryEngine {
   readonly #events: SecondaryEngineEvents;
   #running = 0;
   #idleWaiters: (() => void)[] = [];
-  #failed = false;
   readonly counters = { appliedWrites: 0, appliedBytes: 0, resyncBytes: 0, flushes: 0 };
 
   constructor(replicas: readonly Replica[], checksum: BlockChecksum, events: SecondaryEngineEvents) {
@@ -80,7 +79,7 @@ export class SecondaryEngine {
     this.#running -= 1;
     if (error !== undefined) {
       apply.channel.answer(header, true);
-      this.#diskFailed(replica, error);
+      this.#events.diskFailed(replica.name, error);
     } else {
       if (header.type === FrameType.resyncWrite) this.counters.resyncBytes += header.lengthBytes;
       else if (header.type !== FrameType.flush) {
@@ -99,7 +98,7 @@ export class SecondaryEngine {
         this.#running -= 1;
         if (error !== undefined) {
           channel.answer(header, true);
-          this.#diskFailed(replica, error);
+          this.#events.diskFailed(replica.name, error);
         } else {
           channel.answerWith(
             FrameType.checksumReply,
@@ -111,12 +110,6 @@ export class SecondaryEngine {
       },
     };
     replica.device.read(header.offsetBytes, header.lengthBytes, reader);
-  }
-
-  #diskFailed(replica: Replica, error: BlockError): void {
-    if (this.#failed) return;
-    this.#failed = true;
-    this.#events.diskFailed(replica.name, error);
   }
 
   #reportIdle(): void {

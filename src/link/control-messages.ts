@@ -26,6 +26,8 @@ const copyFacts = z.strictObject({
   guestRuns: z.boolean(),
   /** This host lost its page cache since the copy was last in sync or alone. */
   rebooted: z.boolean(),
+  /** Its disk file cannot be trusted to hold what this copy should. */
+  diskDoubt: z.enum(['flush-failed', 'file-replaced']).optional(),
   lastRole: z.enum(['primary', 'secondary']),
   /** Boot of the peer with which this process, as an uninterrupted primary, was last in sync: only then can it resume. */
   resumeWithBoot: id.optional(),
@@ -74,6 +76,10 @@ const message = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('leave-granted') }),
   z.strictObject({ type: z.literal('leave-refused'), because: z.string() }),
   z.strictObject({ type: z.literal('outdated'), because: z.string() }),
+  /** My disk does not work, no VM runs here, I acknowledge nothing: may my copy be outdated? / It may. / It must not. */
+  z.strictObject({ type: z.literal('give-up'), because: z.string() }),
+  z.strictObject({ type: z.literal('give-up-granted') }),
+  z.strictObject({ type: z.literal('give-up-refused'), because: z.string() }),
   /** Target to source, for display only: progress is the source's to know. */
   z.strictObject({
     type: z.literal('progress'),

@@ -7,9 +7,9 @@
  * run in the event loop, at the end of the callback that asked for them, while that is measured to be fast
  * (loop-writes.ts). All other data calls go through Node's thread pool, so a hung disk
  * does not stop the event loop, and so do the calls that punch and map holes: on ext4, giving back 250 MiB was measured
- * to take about 50 ms, and any of them waits behind the inode's lock.
- * It has no deadlines: who issues requests watches their age. A program with many volumes, or that must do other file
- * work while a disk hangs, sizes the pool (UV_THREADPOOL_SIZE) for it.
+ * to take about 50 ms, and any of them waits behind the inode's lock. They hold no more threads than their share
+ * (thread-share.ts), so that a hung disk leaves some to others.
+ * It has no deadlines: who issues requests watches their age.
  */
 import fs from 'node:fs';
 import { assertInvariant } from '../base/assert.ts';
@@ -23,9 +23,10 @@ import type {
   ZeroOptions,
 } from '../base/block-device.ts';
 import { WorldError } from '../base/errors.ts';
-import { adviseFile, fallocateAsync, seekAsync } from './libc.ts';
+import { adviseFile, fallocateAsync, seekAsync, type SystemCallError } from './libc.ts';
 import { createSparseFile, openLockedFile } from './locked-file.ts';
 import { type LoopWrites, loopTurnBytesMax, loopWriteBytesMax, newLoopWrites } from './loop-writes.ts';
+import { ThreadShare, volumeThreads } from './thread-share.ts';
 
 /** Chunks in one writev: IOV_MAX of Linux. */
 const chunksPerCallMax = 1024;
@@ -53,7 +54,10 @@ interface QueuedWrite {
 
 export class DiskFile implements BlockDevice {
   readonly sizeBytes: number;
+  /** Which file is open, whatever its path names later. */
+  readonly identity: { readonly dev: number; readonly ino: number };
   readonly #fd: number;
+  readonly #threads: ThreadShare;
   readonly #unsupported = new Set<ZeroMode>();
   readonly #loopWrites: LoopWrites;
   #queued: QueuedWrite[] = [];
@@ -66,8 +70,11 @@ export class DiskFile implements BlockDevice {
   #nextFlush: Completion[] = [];
   #flushFailed = false;
 
-  private constructor(fd: number, sizeBytes: number, loopWrites: LoopWrites) {
+  private constructor(fd: number, sizeBytes: number, loopWrites: LoopWrites, threads: ThreadShare) {
     this.#fd = fd;
+    this.#threads = threads;
+    const { dev, ino } = fs.fstatSync(fd);
+    this.identity = { dev, ino };
     this.sizeBytes = sizeBytes;
     this.#loopWrites = loopWrites;
     // The guest reads ahead itself; see `pieceBytesMax` for what reading ahead here, and the tool that made the file, leave.
@@ -79,9 +86,14 @@ export class DiskFile implements BlockDevice {
    * Opens and locks the file of a volume; a file that is larger than the volume is fine. Changes nothing. Errors:
    * `file-missing`, `file-not-writable`, `file-locked`, `file-too-small`, `file-io`.
    */
-  static open(filePath: string, sizeBytes: number, loopWrites = newLoopWrites()): DiskFile {
+  static open(
+    filePath: string,
+    sizeBytes: number,
+    loopWrites = newLoopWrites(),
+    threads = new ThreadShare(volumeThreads),
+  ): DiskFile {
     const file = openLockedFile(filePath);
-    if (file.sizeBytes >= sizeBytes) return new DiskFile(file.fd, sizeBytes, loopWrites);
+    if (file.sizeBytes >= sizeBytes) return new DiskFile(file.fd, sizeBytes, loopWrites, threads);
     fs.closeSync(file.fd);
     throw new WorldError('file-too-small', {
       wanted: `${filePath} to hold a volume of ${sizeBytes} bytes`,
@@ -91,9 +103,9 @@ export class DiskFile implements BlockDevice {
   }
 
   /** Opens and locks a file as a device of the size that the file has. Errors as `open`. */
-  static openWhole(filePath: string): DiskFile {
+  static openWhole(filePath: string, threads = new ThreadShare(volumeThreads)): DiskFile {
     const file = openLockedFile(filePath);
-    return new DiskFile(file.fd, file.sizeBytes, newLoopWrites());
+    return new DiskFile(file.fd, file.sizeBytes, newLoopWrites(), threads);
   }
 
   /** Makes a sparse file that reads as zeroes; does not open it. Errors: `file-exists`, `file-missing`, ... */
@@ -106,18 +118,18 @@ export class DiskFile implements BlockDevice {
     this.#inFlight += 1;
     const buffer = Buffer.allocUnsafeSlow(lengthBytes);
     let have = 0;
+    const next = (): void => fs.read(this.#fd, buffer, have, lengthBytes - have, offsetBytes + have, taken);
     const taken = (error: NodeJS.ErrnoException | null, bytesRead: number): void => {
+      this.#threads.leave();
       have += bytesRead;
       // The end of the file inside the volume: somebody has cut it short.
       const failed = error !== null || bytesRead === 0;
-      if (!failed && have < lengthBytes) {
-        return fs.read(this.#fd, buffer, have, lengthBytes - have, offsetBytes + have, taken);
-      }
+      if (!failed && have < lengthBytes) return this.#threads.enter(next);
       if (failed) completion.done('io-error', []);
       else completion.done(undefined, [buffer]);
       this.#leave();
     };
-    fs.read(this.#fd, buffer, 0, lengthBytes, offsetBytes, taken);
+    this.#threads.enter(next);
   }
 
   write(
@@ -226,20 +238,35 @@ export class DiskFile implements BlockDevice {
       else this.#writeZeroes(offsetBytes, lengthBytes, done);
     };
     if (this.#unsupported.has(mode)) return withoutFallocate();
-    fallocateAsync(this.#fd, mode, offsetBytes, lengthBytes, (error) => {
+    const ended = (error: SystemCallError | undefined): void => {
+      this.#threads.leave();
       if (error?.code !== 'ENOTSUP' && error?.code !== 'ENOSYS') return done(blockErrorOf(error));
       this.#unsupported.add(mode);
       withoutFallocate();
-    });
+    };
+    this.#threads.enter(() => fallocateAsync(this.#fd, mode, offsetBytes, lengthBytes, ended));
   }
 
   allocation(offsetBytes: number, lengthBytes: number, completion: AllocationCompletion): void {
     if (this.#closed !== undefined) return completion.done('shutting-down', []);
     this.#inFlight += 1;
-    mapExtents(this.#fd, offsetBytes, offsetBytes + lengthBytes, (extents) => {
+    mapExtents(this.#fd, this.#threads, offsetBytes, offsetBytes + lengthBytes, (extents) => {
       completion.done(undefined, extents);
       this.#leave();
     });
+  }
+
+  /**
+   * Makes readers see what the disk holds, and not what the page cache has kept of a write that failed. Before any request; it
+   * waits for the disk. An error of the flush changes nothing: its pages count as clean afterwards.
+   */
+  forgetCached(): void {
+    try {
+      fs.fdatasyncSync(this.#fd);
+    } catch {
+      this.#flushFailed = true;
+    }
+    adviseFile(this.#fd, 'do-not-need');
   }
 
   /** Refuses further requests with `shutting-down`, waits for those in flight, unlocks. Does not flush. Idempotent. */
@@ -281,7 +308,8 @@ export class DiskFile implements BlockDevice {
     this.#nextFlush = [];
     this.#flushRuns = true;
     this.#loopWrites.flushStarted();
-    fs.fdatasync(this.#fd, (error) => {
+    const synced = (error: NodeJS.ErrnoException | null): void => {
+      this.#threads.leave();
       this.#flushRuns = false;
       this.#loopWrites.flushEnded();
       if (error !== null) this.#flushFailed = true;
@@ -291,7 +319,8 @@ export class DiskFile implements BlockDevice {
         completion.done(this.#flushFailed ? 'io-error' : undefined);
         this.#leave();
       }
-    });
+    };
+    this.#threads.enter(() => fs.fdatasync(this.#fd, synced));
   }
 
   #writeChunks(offsetBytes: number, lengthBytes: number, chunks: readonly Uint8Array[], done: Done): void {
@@ -302,14 +331,15 @@ export class DiskFile implements BlockDevice {
       fs.writev(this.#fd, some, offsetBytes + written, taken);
     };
     const taken = (error: NodeJS.ErrnoException | null, bytesWritten: number): void => {
+      this.#threads.leave();
       if (error !== null) return done(blockErrorOf(error));
       written += bytesWritten;
       if (written === lengthBytes) return done(undefined);
       if (bytesWritten === 0) return done('io-error');
       rest = withoutFirst(rest, bytesWritten);
-      next();
+      this.#threads.enter(next);
     };
-    next();
+    this.#threads.enter(next);
   }
 
   /** Bounded pieces, one after the other. */
@@ -360,6 +390,7 @@ function blockErrorOf(error: { readonly code?: string | undefined } | undefined)
 /** Maps data and holes; where the file system cannot tell, everything is data. */
 function mapExtents(
   fd: number,
+  threads: ThreadShare,
   startBytes: number,
   endBytes: number,
   done: (extents: readonly AllocationExtent[]) => void,
@@ -372,16 +403,23 @@ function mapExtents(
     extents.push({ lengthBytes, hole, zero: hole });
     atBytes += lengthBytes;
   };
+  const seek: typeof seekAsync = (file, whence, offsetBytes, answer) =>
+    threads.enter(() =>
+      seekAsync(file, whence, offsetBytes, (error, result) => {
+        threads.leave();
+        answer(error, result);
+      }),
+    );
   const nextData = (): void => {
     if (atBytes >= endBytes || extents.length >= allocationExtentsMax) return done(extents);
-    seekAsync(fd, 'data', atBytes, (error, dataBytes) => {
+    seek(fd, 'data', atBytes, (error, dataBytes) => {
       if (error !== undefined) {
         add(endBytes, error.code === 'ENXIO');
         return done(extents);
       }
       add(dataBytes, true);
       if (atBytes >= endBytes) return done(extents);
-      seekAsync(fd, 'hole', atBytes, (holeError, holeBytes) => {
+      seek(fd, 'hole', atBytes, (holeError, holeBytes) => {
         // A hole at once: the range was punched between the two calls; it is looked at again.
         add(holeError === undefined ? holeBytes : endBytes, false);
         nextData();

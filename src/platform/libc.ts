@@ -110,9 +110,11 @@ export function fallocateAsync(
 /** posix_fadvise(2). */
 const advices = { random: 1, 'do-not-need': 4 } as const;
 
-/** Says how the pages of a whole file are used. A hint: what the kernel makes of it is not looked at. */
+/** Says how the pages of a whole file are used; `do-not-need` lets the page cache of it go as far as it is clean. */
 export function adviseFile(fd: number, advice: keyof typeof advices): void {
-  libc().posixFadvise(fd, 0, 0, advices[advice]);
+  // It answers the number of the error and leaves errno alone.
+  const error = libc().posixFadvise(fd, 0, 0, advices[advice]);
+  if (error !== 0) throw new SystemCallError('posix_fadvise', getSystemErrorName(-error));
 }
 
 /** lseek(2) whence values. */

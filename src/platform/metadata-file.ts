@@ -10,6 +10,7 @@ import { createMetadata, metadataSizeBytes, openMetadata } from '../disk/metadat
 import type { MetadataStore, OpenedMetadata } from '../disk/metadata-store.ts';
 import type { PersistentState } from '../disk/state.ts';
 import { DiskFile } from './disk-file.ts';
+import { metadataThreads, ThreadShare } from './thread-share.ts';
 
 /** Whose metadata a file must be. */
 export type MetadataIdentity = Pick<PersistentState, 'clusterId' | 'moduleId' | 'self' | 'peer' | 'volumes'>;
@@ -59,7 +60,7 @@ export function createMetadataFile(
   let file: DiskFile;
   try {
     DiskFile.create(filePath, metadataSizeBytes(state.volumes));
-    file = DiskFile.openWhole(filePath);
+    file = DiskFile.openWhole(filePath, new ThreadShare(metadataThreads));
   } catch (error) {
     return done(asWorldError(error));
   }
@@ -86,7 +87,7 @@ export function openMetadataFile(
 ): void {
   let file: DiskFile;
   try {
-    file = DiskFile.openWhole(filePath);
+    file = DiskFile.openWhole(filePath, new ThreadShare(metadataThreads));
   } catch (error) {
     return done(asWorldError(error));
   }

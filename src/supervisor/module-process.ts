@@ -20,6 +20,7 @@ import {
   readProcessIdentity,
   waitUntilGone,
 } from '../platform/process-identity.ts';
+import { poolThreads } from '../platform/thread-share.ts';
 import type { ProcessEnd } from './module-watch.ts';
 
 /** Log size at which the next start begins a new file and keeps the old one as `.1`, bytes. */
@@ -99,7 +100,7 @@ export class ModuleProcess {
       const child = spawn(command, args, {
         detached: true,
         stdio: ['ignore', output, errors, ...listening],
-        env: { ...process.env, VMPAIR_LISTEN_FDS: fds },
+        env: { ...process.env, UV_THREADPOOL_SIZE: String(poolThreads), VMPAIR_LISTEN_FDS: fds },
       });
       this.#follow(child);
       log.info('module-launched', { module: name, childPid: child.pid });

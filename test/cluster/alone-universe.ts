@@ -6,6 +6,7 @@ export const timers: Timers = {
   lostAfterMs: 3000,
   pauseAfterMs: 5000,
   claimAfterMs: 6000,
+  diskHungAfterMs: 7000,
 };
 
 const booleans = [false, true] as const;
@@ -15,10 +16,12 @@ const silencesMs = [0, ...edgesMs.flatMap((edgeMs) => [edgeMs - 1, edgeMs, edgeM
 const choices: { readonly [Key in keyof AloneSituation]: readonly AloneSituation[Key][] } = {
   started: booleans,
   connected: booleans,
+  peerOut: booleans,
   primary: booleans,
   namedHolder: booleans,
   alone: booleans,
   data: ['fresh', 'up-to-date', 'outdated', 'inconsistent'],
+  doubt: ['none', 'flush-failed'],
   silenceMs: silencesMs,
   operationOpen: booleans,
   rebooted: booleans,

@@ -27,15 +27,16 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
   ['stopped', 'nothing', ({ started }) => !started],
   ['already-alone', 'nothing', ({ alone }) => alone],
   ['operation-open', 'wait', ({ operationOpen }) => operationOpen],
-  ['connected', 'nothing', ({ connected }) => connected],
+  ['connected', 'nothing', ({ connected, peerOut }) => connected && !peerOut],
   ['not-up-to-date', 'wait', ({ data }) => data !== 'up-to-date'],
+  ['disk-in-doubt', 'wait', ({ doubt }) => doubt !== 'none'],
   ['may-not-claim', 'wait', ({ mayNotClaim, forced }) => mayNotClaim !== undefined && !forced],
   [
     'alone-before-restart',
     'claim',
     ({ primary, namedHolder, arbiter }) => primary && namedHolder && arbiter === 'record',
   ],
-  ['peer-silent', 'wait', ({ primary, silenceMs }) => primary && silenceMs < 3000],
+  ['peer-silent', 'wait', ({ primary, peerOut, silenceMs }) => primary && !peerOut && silenceMs < 3000],
   [
     'primary-without-arbiter',
     'go-on-without-arbiter',
@@ -44,12 +45,12 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
   ['primary-lost-peer', 'claim', ({ primary }) => primary],
   ['failover-off', 'wait', ({ failover, forced }) => !failover && !forced],
   ['secondary-without-arbiter', 'wait', ({ arbiter, forced }) => arbiter === 'none' && !forced],
-  ['claim-delay', 'wait', ({ silenceMs }) => silenceMs < 6000],
-  ['claim-delay', 'wait', ({ rebooted, silenceMs }) => rebooted && silenceMs < 12_000],
+  ['claim-delay', 'wait', ({ peerOut, silenceMs }) => !peerOut && silenceMs < 6000],
+  ['claim-delay', 'wait', ({ rebooted, peerOut, silenceMs }) => rebooted && !peerOut && silenceMs < 12_000],
   [
     'claim-delay',
     'wait',
-    ({ rebooted, preferred, silenceMs }) => rebooted && !preferred && silenceMs < 18_000,
+    ({ rebooted, preferred, peerOut, silenceMs }) => rebooted && !preferred && !peerOut && silenceMs < 18_000,
   ],
   ['prim', 'claim', ({ forced }) => forced],
   ['secondary-lost-peer', 'claim', () => true],
@@ -60,18 +61,23 @@ describe('alone table', () => {
     expectAll({
       'a copy that is not up to date asks for nothing': ({ data }, decision) =>
         data === 'up-to-date' || asksNothing(decision),
-      'a connected node asks for nothing': ({ connected }, decision) => !connected || asksNothing(decision),
+      'a connected node asks for nothing, unless its peer is out': ({ connected, peerOut }, decision) =>
+        !connected || peerOut || asksNothing(decision),
+      'a disk in doubt asks for nothing, not even when the operator says so': ({ doubt }, decision) =>
+        doubt === 'none' || asksNothing(decision),
       'a stopped node does nothing': ({ started }, { action }) => started || action === 'nothing',
       'one operation at a time': ({ operationOpen }, decision) => !operationOpen || asksNothing(decision),
       'only a primary goes on without an arbiter, and only when there is none': (
         { primary, arbiter },
         { action },
       ) => action !== 'go-on-without-arbiter' || (primary && arbiter === 'none'),
-      'nobody but a restarted holder asks before the peer counts as lost, not even when the operator says so':
-        ({ silenceMs, primary, namedHolder }, decision) =>
-          (primary && namedHolder) || silenceMs >= timers.lostAfterMs || asksNothing(decision),
-      'a secondary asks later than a primary pauses its VM': ({ primary, silenceMs }, decision) =>
-        primary || silenceMs > timers.pauseAfterMs || asksNothing(decision),
+      'nobody but a restarted holder asks before the peer is lost or out, not even when the operator says so':
+        ({ silenceMs, peerOut, primary, namedHolder }, decision) =>
+          peerOut || (primary && namedHolder) || silenceMs >= timers.lostAfterMs || asksNothing(decision),
+      'a secondary asks later than a primary pauses its VM, unless no VM runs there': (
+        { primary, peerOut, silenceMs },
+        decision,
+      ) => primary || peerOut || silenceMs > timers.pauseAfterMs || asksNothing(decision),
       'a secondary that may not fail over waits for its operator': (
         { primary, failover, forced },
         decision,

@@ -95,7 +95,7 @@ describe('resync table', () => {
     });
   });
 
-  it("only bits are examined exactly when one side has the other's generation at or after the base of its bits", () => {
+  it("only bits are examined exactly when one side has the other's generation at or after the base of its bits, and the target's file is the one they are about", () => {
     expectAll((mine, theirs, verdict) => {
       if (verdict.action === 'wait' || verdict.action === 'refuse') return verdict.scope === 'none';
       const incremental = (ahead: CopyFacts, behind: CopyFacts): boolean => {
@@ -106,7 +106,18 @@ describe('resync table', () => {
       const equal = mine.path.at(-1) === theirs.path.at(-1);
       const mineIsAhead = mine.path.includes(theirs.path.at(-1) ?? '');
       const bits = equal || (mineIsAhead ? incremental(mine, theirs) : incremental(theirs, mine));
-      return (verdict.scope !== 'full') === bits;
+      const target = targetOf(mine, theirs, verdict);
+      return (verdict.scope !== 'full') === (bits && target?.diskDoubt !== 'file-replaced');
+    });
+  });
+
+  it('a disk in doubt is never the source, and nothing on it is left as it is because it looks equal', () => {
+    expectAll((mine, theirs, verdict) => {
+      const source = sourceOf(mine, theirs, verdict);
+      const target = targetOf(mine, theirs, verdict);
+      if (source === undefined || target === undefined) return true;
+      if (source.diskDoubt !== undefined) return false;
+      return target.diskDoubt === undefined || (!verdict.compare && !verdict.targetStaysUpToDate);
     });
   });
 
@@ -238,6 +249,38 @@ describe('resync table', () => {
         'target',
         'not-rebooted',
         'bits',
+      ],
+      [
+        'the primary failed a flush and was killed at once, both copies are equal',
+        copy({ rebooted: true, diskDoubt: 'flush-failed', lastRole: 'primary' }),
+        { ...base, rebooted: true },
+        'target',
+        'disk-in-doubt',
+        'bits',
+      ],
+      [
+        'the one that went on alone failed a flush',
+        copy({ path: path('a', 'b'), rebooted: true, diskDoubt: 'flush-failed' }),
+        base,
+        'wait',
+        'newest-in-doubt',
+        'none',
+      ],
+      [
+        'the only good copy is on a disk in doubt',
+        copy({ rebooted: true, diskDoubt: 'flush-failed' }),
+        { ...base, data: 'outdated' },
+        'wait',
+        'newest-in-doubt',
+        'none',
+      ],
+      [
+        'the file of the secondary was replaced while its module did not run',
+        copy({ guestRuns: true }),
+        { ...base, rebooted: true, diskDoubt: 'file-replaced' },
+        'source',
+        'disk-in-doubt',
+        'full',
       ],
       [
         'both lost power',

@@ -21,7 +21,7 @@ const paths: readonly (readonly (keyof typeof ids)[])[] = [
 export const dataFlags = ['fresh', 'up-to-date', 'outdated', 'inconsistent'] as const;
 type Side = 'mine' | 'theirs';
 type Lineage = Pick<CopyFacts, 'path' | 'base' | 'generation'>;
-type Flags = Pick<CopyFacts, 'claimOpen' | 'guestRuns' | 'rebooted' | 'lastRole'> & {
+type Flags = Pick<CopyFacts, 'claimOpen' | 'guestRuns' | 'rebooted' | 'lastRole' | 'diskDoubt'> & {
   readonly resumes: boolean;
 };
 
@@ -49,6 +49,14 @@ const flags: readonly Flags[] = booleans.flatMap((claimOpen) =>
     ),
   ),
 );
+
+/** A process that opened a disk in doubt counts as rebooted, serves nothing and resumes nothing. */
+const doubts: readonly Flags[] = (['flush-failed', 'file-replaced'] as const).flatMap((diskDoubt) =>
+  flags
+    .filter(({ claimOpen, guestRuns, rebooted, resumes }) => !claimOpen && !guestRuns && rebooted && !resumes)
+    .map((flag) => ({ ...flag, diskDoubt })),
+);
+const allFlags = [...flags, ...doubts];
 
 function facts(side: Side, data: CopyFacts['data'], lineage: Lineage, own: Flags): CopyFacts {
   const { resumes, ...rest } = own;
@@ -85,15 +93,15 @@ export function forEachPair(visit: (mine: CopyFacts, theirs: CopyFacts) => void)
       own.flatMap((lineage) => ownFlags.map((flag) => facts(side, data, lineage, flag))),
     );
 
-  const few = [first, opposite, { ...first, claimOpen: true }];
+  const few = [first, opposite, { ...first, claimOpen: true }, ...doubts.slice(0, 3)];
   const theirsAll = perSide('theirs', lineages, few);
   for (const mine of perSide('mine', lineages, few)) for (const theirs of theirsAll) each(mine, theirs);
 
   const theirsMany = perSide(
     'theirs',
     lineages.filter(({ base }) => base === undefined || base === ids.a),
-    flags,
+    allFlags,
   );
-  for (const mine of perSide('mine', middle, flags)) for (const theirs of theirsMany) each(mine, theirs);
+  for (const mine of perSide('mine', middle, allFlags)) for (const theirs of theirsMany) each(mine, theirs);
   return count;
 }

@@ -62,6 +62,7 @@ describe('module configuration', () => {
       pauseAfterMs: 2000,
       claimAfterMs: 2500,
       watchdogMs: 1200,
+      diskHungAfterMs: 3000,
     });
   });
 

@@ -21,6 +21,7 @@ export const sampleState: PersistentState = {
   base: id(11),
   role: 'primary',
   data: 'up-to-date',
+  diskDoubt: 'none',
   peerData: 'unknown',
   pending: {
     expected: { generation: 3, holder: 'both', operationId: id(12) },
@@ -54,6 +55,7 @@ export const anyState: fc.Arbitrary<PersistentState> = fc.record({
   base: fc.option(anyId, { nil: undefined }),
   role: fc.constantFrom('primary', 'secondary'),
   data: fc.constantFrom('fresh', 'up-to-date', 'outdated', 'inconsistent'),
+  diskDoubt: fc.constantFrom('none', 'flush-failed', 'file-replaced'),
   peerData: fc.constantFrom('unknown', 'outdated', 'inconsistent'),
   pending: fc.option(fc.record({ expected: fc.option(anyRecord, { nil: undefined }), next: anyRecord }), {
     nil: undefined,

@@ -64,6 +64,7 @@ const aloneRules = [
   'operation-open',
   'connected',
   'not-up-to-date',
+  'disk-in-doubt',
   'may-not-claim',
   'alone-before-restart',
   'peer-silent',

@@ -61,6 +61,24 @@ describe('primary engine, failures', () => {
     again.answerAll();
     expect(flush.answer).to.equal('ok');
   });
+  for (const kind of ['write', 'flush'] as const)
+    it(`a ${kind} that the own disk ends after the peer was lost is not acknowledged before the node may go on`, () => {
+      for (const goesOn of ['alone', 'with the peer'] as const) {
+        const { fixture, peer } = inSync();
+        fixture.device.holding = true;
+        const request = kind === 'write' ? fixture.write(0, 4096, 1) : fixture.flush();
+        peer.answerAll();
+        peer.channel.close();
+        fixture.engine.channelLost();
+        fixture.device.release();
+        expect(request.answer).to.equal('none');
+        const again = new ScriptedPeer();
+        if (goesOn === 'alone') fixture.engine.goAlone(() => {});
+        else fixture.engine.resume(again.channel);
+        again.answerAll();
+        expect(request.answer).to.equal('ok');
+      }
+    });
   it('a failed write is never answered, also when the peer answers later', () => {
     const { fixture, peer } = inSync();
     fixture.device.failures.push('io-error');

@@ -105,6 +105,8 @@ export class Load {
 export interface RealPairOptions {
   readonly timerProfile?: 'default' | 'fast';
   readonly sizeBytes?: number;
+  /** Changes the files of the lab before anything runs. */
+  readonly prepare?: (lab: LabCluster) => void | Promise<void>;
 }
 
 export class RealPair {
@@ -127,6 +129,7 @@ export class RealPair {
     });
     const self = new RealPair(lab, temp, sizeBytes);
     try {
+      await options.prepare?.(lab);
       await lab.start();
     } catch (error) {
       await self.end();

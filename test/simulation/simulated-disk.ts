@@ -65,7 +65,10 @@ export class SimulatedDisk {
   /** Multiplies every delay: a slow disk. */
   slowness = 1;
   /** When set, calls of this kind fail from now on. */
-  failing: 'write' | 'flush' | 'read' | undefined;
+  failing: 'write' | 'flush' | 'read' | 'no-space' | undefined;
+  /** Calls that a hung disk does not finish. */
+  readonly #hanging: { readonly life: Life; readonly callback: () => void }[] = [];
+  #hung = false;
 
   constructor(sizeBytes: number, time: SimulatedTime, random: Random) {
     this.sizeBytes = sizeBytes;
@@ -86,6 +89,17 @@ export class SimulatedDisk {
     return new OpenedDisk(this, life);
   }
 
+  get hung(): boolean {
+    return this.#hung;
+  }
+
+  /** No call ends from now on; at the end of it, all do. */
+  set hung(hung: boolean) {
+    this.#hung = hung;
+    if (hung) return;
+    for (const { life, callback } of this.#hanging.splice(0)) this.#later(life, 0, 1, callback);
+  }
+
   read(offsetBytes: number, lengthBytes: number, completion: ReadCompletion, life: Life): void {
     this.#later(life, 0.05, 0.5, () => {
       if (this.failing === 'read') return completion.done('io-error', []);
@@ -100,6 +114,8 @@ export class SimulatedDisk {
     this.#later(life, 0.05, fua ? 5 : 1, () => {
       this.#inFlight.delete(change);
       if (this.failing === 'write') return completion.done('io-error');
+      if (this.failing === 'no-space') return completion.done('no-space');
+      if (fua && this.failing === 'flush') return completion.done('io-error');
       this.#apply(change, () => true);
       if (fua) for (let index = 0; index < tags.length; index += 1) this.#keep(change.firstSector + index);
       completion.done(undefined);
@@ -109,7 +125,11 @@ export class SimulatedDisk {
   flush(completion: Completion, life: Life): void {
     const versions = new Map([...this.#unflushed].map(([sector, list]) => [sector, list.length]));
     this.#later(life, 0.5, 8, () => {
-      if (this.failing === 'flush') return completion.done('io-error');
+      if (this.failing === 'flush') {
+        // What it covered stays in the cache, where the next flush takes it for clean.
+        for (const [sector, count] of versions) this.#unflushed.get(sector)?.splice(0, count);
+        return completion.done('io-error');
+      }
       for (const [sector, count] of versions) {
         const list = this.#unflushed.get(sector);
         // Shorter: a FUA write made a later version durable meanwhile.
@@ -135,9 +155,10 @@ export class SimulatedDisk {
   powerLost(): void {
     for (const change of this.#inFlight) this.#apply(change, () => this.#random.chance(0.5));
     this.#inFlight.clear();
+    this.#hanging.length = 0;
     const share = this.#random.pick([0, 0.1, 0.5, 0.9, 1]);
     for (const [sector, versions] of this.#unflushed) {
-      if (this.#random.chance(share)) {
+      if (versions.length > 0 && this.#random.chance(share)) {
         const newest = this.#random.chance(0.8);
         this.#durable[sector] = newest ? (versions.at(-1) as number) : this.#random.pick(versions);
       }
@@ -164,7 +185,14 @@ export class SimulatedDisk {
 
   #later(life: Life, fromMs: number, toMs: number, callback: () => void): void {
     const hiccup = this.#random.chance(0.01) ? 20 : 1;
-    this.#time.after(this.#random.between(fromMs, toMs) * this.slowness * hiccup, callback, life);
+    this.#time.after(
+      this.#random.between(fromMs, toMs) * this.slowness * hiccup,
+      () => {
+        if (this.#hung) this.#hanging.push({ life, callback });
+        else callback();
+      },
+      life,
+    );
   }
 }
 

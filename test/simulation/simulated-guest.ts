@@ -209,7 +209,8 @@ export class SimulatedGuest {
   #answered(work: Work, attempt: number, error: BlockError | undefined): boolean {
     if (!this.life.alive || this.outstanding.get(work) !== attempt || this.#again.includes(work))
       return false;
-    if (error === 'shutting-down') {
+    // No room: the hypervisor stops the VM, and asks again when somebody resumes it.
+    if (error === 'shutting-down' || error === 'no-space') {
       this.#askAgain(work);
       return false;
     }

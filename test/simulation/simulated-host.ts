@@ -6,7 +6,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { Mirror, type MirrorConfig, type MirrorPorts } from '../../src/cluster/mirror.ts';
 import { createMetadata, metadataSizeBytes, openMetadata } from '../../src/disk/metadata-store.ts';
 import type { OpenedMetadata } from '../../src/disk/metadata-store.ts';
-import type { PersistentState } from '../../src/disk/state.ts';
+import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
 import type { BlockDevice } from '../../src/base/block-device.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import type { PowerCount } from './guest-history.ts';
@@ -45,6 +45,8 @@ export class SimulatedHost implements GuestHost, PowerCount {
   #running: Running | undefined;
   #bootId: string;
   #exporting = false;
+  /** The run-time directory, which a boot empties. */
+  #doubtMark: DiskDoubt = 'none';
   readonly #random: Random;
 
   constructor(world: World, name: string, side: Side) {
@@ -145,6 +147,15 @@ export class SimulatedHost implements GuestHost, PowerCount {
           this.vm.want(wish);
         },
       },
+      doubtMark: {
+        note: (doubt) => {
+          if (life.alive) this.#doubtMark = doubt;
+        },
+        forget: () => {
+          if (life.alive) this.#doubtMark = 'none';
+        },
+      },
+      inspectFiles: (done) => done([]),
       exports: { serve: (available, because) => this.#serve(life, available, because) },
       wallTime: () => world.time.nowMs.toFixed(0),
       fatal: (because) => world.violation(`${name} ended: ${because}`),
@@ -155,7 +166,9 @@ export class SimulatedHost implements GuestHost, PowerCount {
       bitmap: volume.bitmap,
       hotExtents: volume.hotExtents,
     }));
-    const mirror = new Mirror(config, opened.state, volumes, ports);
+    const { diskDoubt } = opened.state;
+    const state = { ...opened.state, diskDoubt: diskDoubt === 'none' ? this.#doubtMark : diskDoubt };
+    const mirror = new Mirror(config, state, volumes, ports);
     this.#running = { life, mirror };
     mirror.vmChanged(this.vm.state);
     if (this.run === 'started') mirror.start();
@@ -211,6 +224,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.storage.losePower(() => this.#random.chance(share));
     this.world.link.powerLost(this.side);
     this.#bootId = this.#random.hexId();
+    this.#doubtMark = 'none';
   }
 
   boot(): void {
@@ -225,7 +239,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
 
   /** A command of the operator; `done` is called with its outcome, or never when the process dies. */
   command(
-    verb: 'start' | 'stop' | 'prim' | 'second' | 'swap',
+    verb: 'start' | 'stop' | 'prim' | 'second' | 'swap' | 'acceptDisk',
     done: (error?: WorldError) => void = () => {},
   ): void {
     if (verb === 'start' || verb === 'prim' || verb === 'second') this.run = 'started';
@@ -256,6 +270,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
       base: undefined,
       role: 'secondary',
       data: 'fresh',
+      diskDoubt: 'none',
       peerData: 'unknown',
       pending: undefined,
       bootId: this.#bootId,

@@ -13,11 +13,29 @@ export class TimedStorage extends SimulatedStorage {
   readonly #time: SimulatedTime;
   readonly #random: Random;
   slowness = 1;
+  #hung = false;
+  #hanging = 0;
 
   constructor(sizeBytes: number, time: SimulatedTime, random: Random) {
     super(sizeBytes);
     this.#time = time;
     this.#random = random;
+  }
+
+  get hung(): boolean {
+    return this.#hung;
+  }
+
+  /** No call ends from now on; at the end of it, all do. */
+  set hung(hung: boolean) {
+    this.#hung = hung;
+    if (hung) return;
+    for (; this.#hanging > 0; this.#hanging -= 1) this.#completeOne(0, 1);
+  }
+
+  override crashProcess(): void {
+    super.crashProcess();
+    this.#hanging = 0;
   }
 
   override read(
@@ -46,7 +64,10 @@ export class TimedStorage extends SimulatedStorage {
   #completeOne(fromMs: number, toMs: number): void {
     const hiccup = this.#random.chance(0.01) ? 20 : 1;
     const delayMs = this.#random.between(fromMs, toMs) * this.slowness * hiccup;
-    this.#time.after(delayMs, () => void this.step((count) => this.#random.below(Math.max(1, count))));
+    this.#time.after(delayMs, () => {
+      if (this.#hung) this.#hanging += 1;
+      else this.step((count) => this.#random.below(Math.max(1, count)));
+    });
   }
 }
 

@@ -28,6 +28,7 @@ export const defaultTimers: Timers = {
   lostAfterMs: 3000,
   pauseAfterMs: 5000,
   claimAfterMs: 6000,
+  diskHungAfterMs: 7000,
 };
 
 /** Lines of the transcript that are kept. */
