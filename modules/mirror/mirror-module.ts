@@ -125,6 +125,7 @@ export class MirrorModule {
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
+        resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
       },
       metadata.state,
       config.volumes.map((volume, index) => ({

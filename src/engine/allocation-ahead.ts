@@ -19,13 +19,17 @@ export class AllocationAhead {
   holeBytesAt(replica: Replica, offsetBytes: number): number | undefined {
     if (this.#replica !== replica || offsetBytes < this.#startBytes) return undefined;
     let endBytes = this.#startBytes;
+    let isHole = false;
     for (const { lengthBytes, zero } of this.#extents) {
+      if (isHole && !zero) break;
       endBytes += lengthBytes;
       if (offsetBytes >= endBytes) continue;
       if (!zero) return 0;
-      const isEnd = endBytes === replica.device.sizeBytes;
+      isHole = true;
+    }
+    if (isHole) {
       const holeBytes = endBytes - offsetBytes;
-      return isEnd ? holeBytes : holeBytes - (holeBytes % blockSizeBytes);
+      return endBytes === replica.device.sizeBytes ? holeBytes : holeBytes - (holeBytes % blockSizeBytes);
     }
     return undefined;
   }

@@ -2,6 +2,7 @@
  * One range on its way to the target: locked against guest writes, then compared or copied piece by piece, answered, its
  * bits cleared. Holes and zeroes are sent as holes.
  */
+import { assertInvariant } from '../base/assert.ts';
 import type { BlockError } from '../base/block-device.ts';
 import { blockSizeBytes } from '../disk/state.ts';
 import { FrameFlag, FrameType, joinChunks } from '../link/frames.ts';
@@ -34,6 +35,7 @@ export class ResyncChunk extends RangeHolder implements AnswerSink {
   readonly lengthBytes: number;
   /** It was a hole a moment ago; whether it still is, is looked at under the lock. */
   readonly maybeHole: boolean;
+  /** Of data only: digests are of whole blocks, and pieces of a hole may begin anywhere. */
   readonly #compare: boolean;
   #atBytes = 0;
   /** Frames that the target has not answered, and one for the piece that is being looked at. */
@@ -55,6 +57,7 @@ export class ResyncChunk extends RangeHolder implements AnswerSink {
     this.offsetBytes = offsetBytes;
     this.lengthBytes = lengthBytes;
     this.maybeHole = maybeHole;
+    assertInvariant(!(maybeHole && compare), 'holes are not compared');
     this.#compare = compare;
   }
 
@@ -83,10 +86,9 @@ export class ResyncChunk extends RangeHolder implements AnswerSink {
       done: (error, extents) => {
         if (this.#host.stopped) return this.#host.ended(this);
         const extent = extents[0];
-        if (error !== undefined || extent === undefined)
-          return this.#examine(Math.min(leftBytes, chunkBytesMax));
-        const extentBytes = Math.min(extent.lengthBytes, leftBytes);
-        if (!extent.zero) return this.#examine(Math.min(wholeBlocks(extentBytes, leftBytes), chunkBytesMax));
+        const extentBytes = Math.min(extent?.lengthBytes ?? leftBytes, leftBytes);
+        const isHole = error === undefined && extent?.zero === true;
+        if (!isHole) return this.#examine(Math.min(extentBytes, chunkBytesMax));
         this.#sendZero(this.#atBytes, extentBytes);
         this.#atBytes += extentBytes;
         this.#pieceDone();
@@ -98,12 +100,10 @@ export class ResyncChunk extends RangeHolder implements AnswerSink {
   #examine(pieceBytes: number): void {
     const startBytes = this.#atBytes;
     this.#atBytes += pieceBytes;
-    // Digests are of whole blocks: a piece that begins inside of one, behind a hole, is copied.
-    const compare = this.#compare && (this.offsetBytes + startBytes) % blockSizeBytes === 0;
-    if (compare) this.#requestDigests(startBytes, pieceBytes);
+    if (this.#compare) this.#requestDigests(startBytes, pieceBytes);
     this.#read(startBytes, pieceBytes, (chunks) => {
       this.#mine = chunks;
-      if (!compare) return this.#send(startBytes, pieceBytes, chunks, () => false);
+      if (!this.#compare) return this.#send(startBytes, pieceBytes, chunks, () => false);
       this.#compareDigests(startBytes, pieceBytes);
     });
   }
@@ -201,10 +201,4 @@ export class ResyncChunk extends RangeHolder implements AnswerSink {
       },
     });
   }
-}
-
-/** Whole blocks where more follows; at least one byte short of that is taken as it is. */
-function wholeBlocks(lengthBytes: number, leftBytes: number): number {
-  if (lengthBytes === leftBytes || lengthBytes < blockSizeBytes) return lengthBytes;
-  return lengthBytes - (lengthBytes % blockSizeBytes);
 }

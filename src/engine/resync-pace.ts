@@ -21,13 +21,13 @@ const measurementAgeMaxMs = 60_000;
 /** How much of an older measurement a newer and lower one beside a working guest leaves. */
 const agedPart = 0.9;
 /** How much of a delay may be caught up at once, ms: timers are late, more so on a busy host. */
-const catchUpMsMax = 20;
+const catchUpMsMax = 50;
 
 /** Largest piece of data that is locked, read and sent at once: bounds what a guest's write may wait for. */
 export const chunkBytesMax = 1024 * 1024;
 const chunkBytesBesideGuest = 256 * 1024;
 /** Data under way at once: bounds memory, and what stands before a guest's write in the link. */
-const inFlightBytesMax = 4 * 1024 * 1024;
+const inFlightBytesMax = 8 * 1024 * 1024;
 const inFlightBytesBesideGuest = 2 * 1024 * 1024;
 /** Longest hole that is announced in one piece. Giving back space takes the target some time, with the range locked. */
 export const holeBytesMax = 1024 * 1024 * 1024;

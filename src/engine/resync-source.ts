@@ -66,10 +66,10 @@ export class ResyncSource implements ChunkHost {
     this.checksum = parts.checksum;
     this.#events = events;
     this.#pace = new ResyncPace(parts.bytesPerSecondMax);
-    for (const replica of parts.replicas) this.totalBytes += dirtyBytes(replica);
   }
 
   start(): void {
+    for (const replica of this.#parts.replicas) this.totalBytes += dirtyBytes(replica);
     this.#checkpointLater();
     this.#pump();
   }

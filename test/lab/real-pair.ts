@@ -105,6 +105,10 @@ export class Load {
 export interface RealPairOptions {
   readonly timerProfile?: 'default' | 'fast';
   readonly sizeBytes?: number;
+  /** Changes the files of the lab before anything runs. */
+  readonly prepare?: (lab: LabCluster) => void;
+  /** Starts the pair; by default A is made primary, and the pair is in sync afterwards. */
+  readonly start?: (lab: LabCluster) => Promise<void>;
 }
 
 export class RealPair {
@@ -127,7 +131,8 @@ export class RealPair {
     });
     const self = new RealPair(lab, temp, sizeBytes);
     try {
-      await lab.start();
+      options.prepare?.(lab);
+      await (options.start ?? ((each: LabCluster) => each.start()))(lab);
     } catch (error) {
       await self.end();
       throw error;
