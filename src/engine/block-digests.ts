@@ -1,6 +1,6 @@
 /**
  * Digests of blocks, for copies that are compared without sending them. A block that reads as zeroes has no digest but the
- * zero mark (all bytes zero, which no digest is), so that holes need not be read and zeroes need not be hashed.
+ * zero mark (all bytes zero, which no digest is), so that zeroes need not be hashed.
  */
 import { assertInvariant } from '../base/assert.ts';
 import { blockSizeBytes } from '../disk/state.ts';
@@ -11,19 +11,14 @@ export interface BlockChecksum {
   digest(chunks: readonly Uint8Array[], target: Uint8Array, targetOffset: number): void;
 }
 
-/** Digests of a range that is a hole. */
-export function zeroMarks(lengthBytes: number, checksum: BlockChecksum): Uint8Array {
-  return new Uint8Array(Math.ceil(lengthBytes / blockSizeBytes) * checksum.digestBytes);
-}
-
 /** One digest or zero mark per block of a range that starts on a block boundary; the last block may be short. */
 export function blockDigests(
   chunks: readonly Uint8Array[],
   lengthBytes: number,
   checksum: BlockChecksum,
 ): Uint8Array {
-  const digests = zeroMarks(lengthBytes, checksum);
-  const blocks = digests.length / checksum.digestBytes;
+  const blocks = Math.ceil(lengthBytes / blockSizeBytes);
+  const digests = new Uint8Array(blocks * checksum.digestBytes);
   for (let block = 0; block < blocks; block += 1) {
     const piece = blockOf(chunks, block, lengthBytes);
     if (!isZero(piece)) checksum.digest(piece, digests, block * checksum.digestBytes);

@@ -28,7 +28,7 @@ export const chunkBytesMax = 1024 * 1024;
 const chunkBytesBesideGuest = 256 * 1024;
 /** Data under way at once: bounds memory, and what stands before a guest's write in the link. */
 const inFlightBytesMax = 8 * 1024 * 1024;
-const inFlightBytesBesideGuest = 2 * 1024 * 1024;
+const inFlightBytesBesideGuest = 4 * 1024 * 1024;
 /** Longest hole that is announced in one piece. Giving back space takes the target some time, with the range locked. */
 export const holeBytesMax = 1024 * 1024 * 1024;
 const holeBytesBesideGuest = 64 * 1024 * 1024;
