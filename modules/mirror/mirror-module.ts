@@ -133,6 +133,7 @@ export class MirrorModule {
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
+        resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
       },
       { ...metadata.state, diskDoubt },
       config.volumes.map((volume, index) => ({

@@ -26,7 +26,11 @@ export interface ResyncProgress {
   readonly examinedBytes: number;
   /** Bytes that differed and crossed the link. */
   readonly sentBytes: number;
-  readonly startedMs: number;
+  /** How long it has taken until now, or took. */
+  readonly elapsedMs: number;
+  /** Examined bytes per second, smoothed; of one that has ended, its average. */
+  readonly bytesPerSecond: number;
+  /** Time to the end at the smoothed rate; `undefined`: not known yet. */
   readonly etaMs: number | undefined;
 }
 

@@ -5,11 +5,14 @@ import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 
 function resyncText(resync: ResyncProgress): string {
-  const { examinedBytes, totalBytes, sentBytes, etaMs, direction, rule, because } = resync;
-  const percent = totalBytes === 0 ? 100 : Math.floor((examinedBytes / totalBytes) * 100);
+  const { examinedBytes, totalBytes, sentBytes, etaMs, elapsedMs, bytesPerSecond, direction, rule, because } =
+    resync;
+  // Blocks that became dirty again are examined again.
+  const percent = totalBytes === 0 ? 100 : Math.min(100, Math.floor((examinedBytes / totalBytes) * 100));
   const eta = etaMs === undefined ? '' : `, about ${Math.ceil(etaMs / 1000)} s left`;
   const amounts = `${sizeText(examinedBytes)} of ${sizeText(totalBytes)} examined, ${sizeText(sentBytes)} sent`;
-  return `resync as ${direction}: ${percent} %, ${amounts}${eta} (${rule}: ${because})`;
+  const pace = `${sizeText(bytesPerSecond)}/s for ${Math.round(elapsedMs / 1000)} s`;
+  return `resync as ${direction}: ${percent} %, ${amounts}, ${pace}${eta} (${rule}: ${because})`;
 }
 
 export function moduleText(status: ModuleStatus): string {

@@ -18,7 +18,7 @@ export interface ResyncVerdict {
   readonly rule: string;
   readonly because: string;
   readonly scope: ResyncScope;
-  /** Checksums are compared before anything is sent. Not with a disk that failed a flush: it may show what it does not hold. */
+  /** Checksums may be compared before anything is sent. Not with a disk that failed a flush: it may show what it does not hold. */
   readonly compare: boolean;
   /** The target keeps its up-to-date flag while it is compared: it can differ only in writes that nobody acknowledged. */
   readonly targetStaysUpToDate: boolean;
@@ -242,7 +242,7 @@ export function decideResync(mine: CopyFacts, theirs: CopyFacts, preferSelf: boo
     rule: row.rule,
     because,
     scope: outcome.scope,
-    compare: outcome.scope === 'bits' && target.diskDoubt === undefined,
+    compare: target.diskDoubt === undefined,
     targetStaysUpToDate: outcome.staysUpToDate ?? false,
   };
 }

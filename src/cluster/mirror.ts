@@ -22,7 +22,8 @@ import {
   type ReplicaVolume,
 } from '../engine/replica.ts';
 import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
-import { type BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
+import type { BlockChecksum } from '../engine/block-digests.ts';
+import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, FrameType, linkProtocolVersion } from '../link/frames.ts';
 import type { LinkTransport } from '../link/transport.ts';
@@ -64,6 +65,8 @@ export interface MirrorConfig {
   readonly instance: string;
   /** False: no VM is configured and whoever connects to the exports is the guest. */
   readonly hasVm: boolean;
+  /** Limit that the operator set for resyncs, bytes per second. */
+  readonly resyncBytesPerSecondMax?: number | undefined;
 }
 
 export interface MirrorPorts {

@@ -12,17 +12,19 @@ import type { Clock } from '../base/clock.ts';
 import type { OperationId } from '../base/identity.ts';
 import type { ResyncProgress } from '../base/status.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import type { BlockChecksum } from '../engine/block-digests.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import { ResyncSource } from '../engine/resync-source.ts';
-import type { BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
+import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import type { ControlMessage, Hello } from '../link/control-messages.ts';
 import { FrameType, type FrameHeader } from '../link/frames.ts';
 import { blockSizeBytes } from '../disk/state.ts';
 import type { DecisionLog } from './decision-log.ts';
 import type { DiskTrouble } from './disk-trouble.ts';
 import { decideResync, type ResyncVerdict } from './decide-resync.ts';
+import { ResyncReport } from './resync-report.ts';
 
 export type PairPhase =
   | 'down'
@@ -42,7 +44,7 @@ type PersistPatch = Partial<PersistentState>;
 export interface PairingHost {
   readonly mirror: {
     readonly state: PersistentState;
-    readonly config: { readonly bootId: string };
+    readonly config: { readonly bootId: string; readonly resyncBytesPerSecondMax?: number | undefined };
     readonly preferSelf: boolean;
     readonly decisions: DecisionLog;
     readonly disk: Pick<DiskTrouble, 'present' | 'doubtAfterResync' | 'repaired' | 'peerTakesPart'>;
@@ -93,8 +95,8 @@ export class Pairing {
   #proposed: { round: number; peerRound: number; verdict: ResyncVerdict } | undefined;
   #accepting = false;
   #resync: ResyncSource | undefined;
-  #startedMs = 0;
-  #targetProgress: { totalBytes: number; examinedBytes: number; sentBytes: number } | undefined;
+  /** Of the resync under way, on either side. */
+  #report: ResyncReport | undefined;
   /** The final part must not fall back to going alone: the swap to `both` is decided, or the target was told. */
   #pointOfNoReturn = false;
   /** The target stayed up to date during this resync: going alone needs the arbiter all the time. */
@@ -144,7 +146,6 @@ export class Pairing {
     this.#accepting = false;
     this.#resync?.stop();
     this.#resync = undefined;
-    this.#targetProgress = undefined;
     this.phase = 'down';
     const { primary } = this.#parts;
     primary.channelLost();
@@ -186,7 +187,7 @@ export class Pairing {
       case 'in-sync-persisted':
         return this.#peerIsInSync(message.generation);
       case 'progress':
-        this.#targetProgress = message;
+        this.#report?.observe(this.#parts.clock.nowMs(), message);
         return undefined;
       default:
         return `a ${message.type} message that is not expected here`;
@@ -236,7 +237,26 @@ export class Pairing {
     };
     if (verdict.scope === 'none') return send();
     // The source's own copy must be on stable storage before the other one is given up.
-    this.#flushOwn(send);
+    const flush = (): void => this.#flushOwn(send);
+    if (verdict.scope === 'full') this.#markAll(flush);
+    else flush();
+  }
+
+  /**
+   * Before a full copy: every bit is set, durably, and then counts from the present generation. So the target may take the
+   * lineage with its first block, and an interrupted copy goes on with the bits that are left, like any other resync.
+   */
+  #markAll(then: () => void): void {
+    const { replicas } = this.#parts;
+    for (const replica of replicas) replica.bitmap.setAll();
+    forEachReplica(
+      replicas,
+      (replica, done) => replica.writeBitmap(done),
+      (ok) => {
+        if (ok) this.#mirror.persist({ base: this.#mirror.state.path.at(-1) }, then);
+        else this.#host.diskFailed('every volume', 'writing the dirty bitmap');
+      },
+    );
   }
 
   #flushOwn(then: () => void): void {
@@ -259,7 +279,7 @@ export class Pairing {
       if (this.#channel !== channel) return;
       this.#accepting = false;
       this.phase = phase;
-      this.#startedMs = this.#parts.clock.nowMs();
+      if (phase !== 'in-sync') this.#report = new ResyncReport('target', verdict, this.#parts.clock.nowMs());
       this.#mirror.decisions.add(
         verdict.rule,
         phase === 'in-sync' ? 'be secondary' : 'be resync target',
@@ -277,10 +297,7 @@ export class Pairing {
           (replica, done) => replica.fold(done),
           () => {
             if (this.#channel !== channel) return;
-            const patch: PersistPatch = verdict.targetStaysUpToDate
-              ? { role: 'secondary' }
-              : { role: 'secondary', data: 'inconsistent' };
-            this.#mirror.persist(patch, () => {
+            this.#mirror.persist(this.#targetPatch(verdict), () => {
               if (this.#channel !== channel) return;
               this.#sendDirtyBits(channel);
               accept(verdict.targetStaysUpToDate ? 'compare-target' : 'resync-target');
@@ -289,6 +306,16 @@ export class Pairing {
         );
       });
     });
+  }
+
+  /** What a target persists before the first block. In a full copy it takes the lineage of what it is going to hold. */
+  #targetPatch(verdict: ResyncVerdict): PersistPatch {
+    if (verdict.targetStaysUpToDate) return { role: 'secondary' };
+    const given: PersistPatch = { role: 'secondary', data: 'inconsistent' };
+    const source = this.#theirs?.facts;
+    if (verdict.scope !== 'full' || source === undefined) return given;
+    const { path, generation, holder } = source;
+    return { ...given, path, generation, holder, base: path.at(-1) };
   }
 
   #sendDirtyBits(channel: PeerChannel): void {
@@ -318,7 +345,7 @@ export class Pairing {
     if (proposal.peerRound !== round || proposal.round !== peerRound) return undefined;
     this.#proposed = undefined;
     const { verdict } = proposal;
-    const { primary, replicas } = this.#parts;
+    const { primary } = this.#parts;
     this.#mirror.decisions.add(
       verdict.rule,
       verdict.scope === 'none' ? 'resume' : `be source of a resync (${verdict.scope})`,
@@ -330,7 +357,6 @@ export class Pairing {
       this.#host.serve();
       return undefined;
     }
-    if (verdict.scope === 'full') for (const replica of replicas) replica.bitmap.setAll();
     const patch: PersistPatch = {
       role: 'primary',
       bootId: this.#mirror.config.bootId,
@@ -365,12 +391,20 @@ export class Pairing {
     verdict: ResyncVerdict,
     phase: 'resync-source' | 'compare-source',
   ): void {
-    const { replicas, checksum, clock } = this.#parts;
+    const { replicas, checksum, clock, primary } = this.#parts;
     this.phase = phase;
     this.#comparing = phase === 'compare-source';
     this.#pointOfNoReturn = false;
-    this.#startedMs = clock.nowMs();
-    const resync = new ResyncSource(replicas, channel, checksum, verdict.compare, {
+    this.#report = new ResyncReport('source', verdict, clock.nowMs());
+    const parts = {
+      clock,
+      replicas,
+      checksum,
+      mayCompare: verdict.compare,
+      guestRequests: () => primary.inFlightCount + primary.readsInFlight,
+      bytesPerSecondMax: this.#mirror.config.resyncBytesPerSecondMax,
+    };
+    const resync = new ResyncSource(parts, channel, {
       copied: () => {
         if (this.#resync === resync) this.#finish(channel);
       },
@@ -384,10 +418,15 @@ export class Pairing {
 
   #reportProgress(resync: ResyncSource, channel: PeerChannel): void {
     if (this.#resync !== resync || this.#channel !== channel) return;
-    const { totalBytes, examinedBytes, sentBytes } = resync;
-    channel.control({ type: 'progress', totalBytes, examinedBytes, sentBytes });
+    this.#tellProgress(resync, channel);
     this.#parts.primary.scheduleSettle();
     this.#parts.clock.after(progressIntervalMs, () => this.#reportProgress(resync, channel));
+  }
+
+  #tellProgress({ totalBytes, examinedBytes, sentBytes }: ResyncSource, channel: PeerChannel): void {
+    const amounts = { totalBytes, examinedBytes, sentBytes };
+    this.#report?.observe(this.#parts.clock.nowMs(), amounts);
+    channel.control({ type: 'progress', ...amounts });
   }
 
   /** Everything is copied. From here every write waits for both. */
@@ -431,6 +470,7 @@ export class Pairing {
   #tellInSync(channel: PeerChannel): void {
     if (this.#channel !== channel) return;
     const { path, generation } = this.#mirror.state;
+    if (this.#resync !== undefined) this.#tellProgress(this.#resync, channel);
     channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });
   }
 
@@ -460,9 +500,7 @@ export class Pairing {
         () => {
           if (this.#channel !== channel || channel === undefined) return;
           channel.control({ type: 'in-sync-persisted', generation });
-          this.#noteEnd();
-          this.phase = 'in-sync';
-          this.#mirror.decisions.add('in-sync', 'be secondary', 'both copies are equal and flushed');
+          this.#nowInSync('be secondary');
           this.#host.changed();
         },
       );
@@ -475,40 +513,29 @@ export class Pairing {
     if (this.phase !== 'finishing' || generation !== state.generation)
       return 'in-sync-persisted for something else';
     this.resumeWithBoot = this.#theirs?.facts.bootId;
-    this.#noteEnd();
     this.#resync = undefined;
     this.#pointOfNoReturn = false;
-    this.phase = 'in-sync';
     this.#mirror.persist({ base: state.path.at(-1), bootId: this.#mirror.config.bootId }, () => {});
-    this.#mirror.decisions.add('in-sync', 'be primary of a pair', 'both copies are equal and flushed');
+    this.#nowInSync('be primary of a pair');
     this.#host.changed();
     return undefined;
+  }
+
+  #nowInSync(action: string): void {
+    const totals = this.#report?.sentence(this.#parts.clock.nowMs()) ?? '';
+    this.#noteEnd();
+    this.phase = 'in-sync';
+    this.#mirror.decisions.add('in-sync', action, `both copies are equal and flushed; ${totals}`);
   }
 
   // ---- for display ------------------------------------------------------------------------------------------------------
 
   get progress(): ResyncProgress | undefined {
-    const verdict = this.verdict;
-    const source = this.#resync;
-    const isTarget = this.phase === 'resync-target' || this.phase === 'compare-target';
-    if (verdict === undefined || (source === undefined && !isTarget)) return undefined;
-    const { totalBytes, examinedBytes, sentBytes } = source ??
-      this.#targetProgress ?? { totalBytes: 0, examinedBytes: 0, sentBytes: 0 };
-    const elapsedMs = this.#parts.clock.nowMs() - this.#startedMs;
-    const leftBytes = Math.max(0, totalBytes - examinedBytes);
-    return {
-      direction: isTarget ? 'target' : 'source',
-      rule: verdict.rule,
-      because: verdict.because,
-      totalBytes,
-      examinedBytes,
-      sentBytes,
-      startedMs: this.#startedMs,
-      etaMs: examinedBytes > 0 ? Math.round((elapsedMs * leftBytes) / examinedBytes) : undefined,
-    };
+    return this.#report?.progress(this.#parts.clock.nowMs());
   }
 
   #noteEnd(): void {
-    this.lastResync = this.progress ?? this.lastResync;
+    this.lastResync = this.#report?.totals(this.#parts.clock.nowMs()) ?? this.lastResync;
+    this.#report = undefined;
   }
 }

@@ -69,10 +69,22 @@ export interface ModuleConfig {
   readonly preferred: NodeName | undefined;
   /** Off: the secondary never takes over by itself. */
   readonly failover: boolean;
+  /** Limit of resyncs in bytes per second; `undefined`: none. */
+  readonly resyncBytesPerSecondMax: number | undefined;
   readonly vm: VmConfig;
 }
 
 const anyVm = z.looseObject({ kind: z.string('the kind of hypervisor: none, qemu, simulated') });
+
+/** Highest limit of a resync, MiB per second; more is no limit. */
+const resyncMibPerSecondMax = 100_000;
+const mibPerSecond = z
+  .int(`MiB per second, a whole number from 1 to ${resyncMibPerSecondMax}`)
+  .min(1, `at least 1 MiB per second; to have no resync at all, stop the module`)
+  .max(
+    resyncMibPerSecondMax,
+    `at most ${resyncMibPerSecondMax} MiB per second; leave the key out for no limit`,
+  );
 
 function documentSchema(vm: z.ZodType) {
   return z.strictObject({
@@ -100,6 +112,7 @@ function documentSchema(vm: z.ZodType) {
     timers: timersSchema.default(timerProfiles.default),
     preferred: z.string('a node name').optional(),
     failover: z.enum(['on', 'off']).default('on'),
+    resync: z.strictObject({ maxMibPerSecond: mibPerSecond.optional() }).default({}),
     vm: vm.default({ kind: 'none' }),
   });
 }
@@ -163,6 +176,8 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     timers: document.timers,
     preferred: document.preferred,
     failover: document.failover === 'on',
+    resyncBytesPerSecondMax:
+      document.resync.maxMibPerSecond === undefined ? undefined : document.resync.maxMibPerSecond * 1024 ** 2,
     vm: document.vm as VmConfig,
   };
 }

@@ -70,11 +70,22 @@ export class DirtyBitmap {
     this.#setBlocks(firstBlock, lastBlock);
   }
 
+  /** Clears every block that the byte range touches. */
+  clearRange(offsetBytes: number, lengthBytes: number): void {
+    if (lengthBytes === 0) return;
+    const firstBlock = Math.floor(offsetBytes / blockSizeBytes);
+    const lastBlock = Math.floor((offsetBytes + lengthBytes - 1) / blockSizeBytes);
+    this.#assertBlock(firstBlock);
+    this.#assertBlock(lastBlock);
+    this.#changeBlocks(firstBlock, lastBlock, (word, mask) => word & ~mask);
+  }
+
   setAll(): void {
     this.#setBlocks(0, this.blockCount - 1);
   }
 
   clearAll(): void {
+    if (this.#count === 0) return;
     for (let index = 0; index < this.#words.length; index += 1) this.#storeWord(index, 0);
   }
 
@@ -100,9 +111,20 @@ export class DirtyBitmap {
   /** Adds every dirty block of `other`, which is of the same volume. */
   or(other: DirtyBitmap): void {
     assertInvariant(other.blockCount === this.blockCount, 'bitmaps of one volume have one size');
+    if (other.#count === 0) return;
     for (let index = 0; index < this.#words.length; index += 1) {
       const more = other.#word(index);
       if (more !== 0) this.#storeWord(index, this.#word(index) | more);
+    }
+  }
+
+  /** Removes every dirty block of `other`, which is of the same volume. */
+  andNot(other: DirtyBitmap): void {
+    assertInvariant(other.blockCount === this.blockCount, 'bitmaps of one volume have one size');
+    if (other.#count === 0) return;
+    for (let index = 0; index < this.#words.length; index += 1) {
+      const less = other.#word(index);
+      if (less !== 0) this.#storeWord(index, this.#word(index) & ~less);
     }
   }
 
@@ -180,6 +202,10 @@ export class DirtyBitmap {
   }
 
   #setBlocks(firstBlock: number, lastBlock: number): void {
+    this.#changeBlocks(firstBlock, lastBlock, (word, mask) => word | mask);
+  }
+
+  #changeBlocks(firstBlock: number, lastBlock: number, change: (word: number, mask: number) => number): void {
     const firstWord = firstBlock >>> 5;
     const lastWord = lastBlock >>> 5;
     const fromFirst = -1 << (firstBlock & 31);
@@ -188,7 +214,7 @@ export class DirtyBitmap {
       let mask = -1;
       if (index === firstWord) mask &= fromFirst;
       if (index === lastWord) mask &= upToLast;
-      this.#storeWord(index, this.#word(index) | mask);
+      this.#storeWord(index, change(this.#word(index), mask));
     }
   }
 

@@ -95,9 +95,11 @@ class GuestRead implements ReadCompletion {
     this.#engine = engine;
     this.#replica = replica;
     this.#guest = guest;
+    engine.readsInFlight += 1;
   }
 
   done(error: BlockError | undefined, chunks: readonly Uint8Array[]): void {
+    this.#engine.readsInFlight -= 1;
     if (error !== undefined) return this.#engine.diskFailed(this.#replica.name, 'read');
     this.#guest.done(undefined, chunks);
   }

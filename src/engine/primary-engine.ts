@@ -30,6 +30,8 @@ type Gate = 'closed' | 'held' | 'open';
 export class PrimaryEngine {
   readonly replicas: readonly Replica[];
   readonly counters = { writes: 0, writtenBytes: 0, flushes: 0, soloWrites: 0, heldRequests: 0 };
+  /** Reads that are not answered to the guest. */
+  readsInFlight = 0;
   readonly #events: PrimaryEngineEvents;
   readonly #clock: Clock;
   #gate: Gate = 'closed';
@@ -397,7 +399,7 @@ export class PrimaryEngine {
     cycle.localPending = true;
     if (this.#channel !== undefined) {
       // Only writes that have completed on both by now are settled by this flush.
-      assertInvariant(replica.unstableFlushing.size === 0, 'one flush settles at a time');
+      assertInvariant(replica.unstableFlushing.count === 0, 'one flush settles at a time');
       const empty = replica.unstableFlushing;
       replica.unstableFlushing = replica.unstable;
       replica.unstable = empty;
@@ -424,7 +426,7 @@ export class PrimaryEngine {
     const { replica } = cycle;
     replica.flushRunning = undefined;
     if (cycle.both && !cycle.abandoned) {
-      replica.unstableFlushing.clear();
+      replica.unstableFlushing.clearAll();
       replica.log.settled(cycle.tick);
     } else replica.unsettle();
     for (const waiter of cycle.waiters) waiter.done(cycle.abandoned ? 'shutting-down' : undefined);

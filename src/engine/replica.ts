@@ -3,8 +3,8 @@
  * that together cover every possible difference from the peer's copy (activity log, dirty bitmap, unstable set).
  */
 import type { BlockDevice, Completion } from '../base/block-device.ts';
-import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
-import { blockSizeBytes, extentSizeBytes } from '../disk/state.ts';
+import { DirtyBitmap } from '../disk/dirty-bitmap.ts';
+import { extentSizeBytes } from '../disk/state.ts';
 import type { FlushCycle } from './mutation.ts';
 import { ActivityLog } from './activity-log.ts';
 import { RangeLocks } from './range-locks.ts';
@@ -12,7 +12,7 @@ import { RangeLocks } from './range-locks.ts';
 /** Durable bookkeeping as the engine needs it; `ok` false: nothing more can be made durable on this node. */
 export interface MetadataPort {
   writeActivityLog(volume: number, hot: readonly number[], done: (ok: boolean) => void): void;
-  /** Writes the pages of the bitmap that changed since the last call. */
+  /** Writes the pages of the bitmap that changed since the last call. The bits are taken now; later changes need another call. */
   writeBitmap(volume: number, bitmap: DirtyBitmap, done: (ok: boolean) => void): void;
 }
 
@@ -31,15 +31,16 @@ export class Replica {
   /** Blocks that may differ from the peer's copy since generation `base`. */
   readonly bitmap: DirtyBitmap;
   /** Blocks written on both nodes and not yet flushed there: lost if the peer loses power. */
-  unstable = new Set<number>();
+  unstable: DirtyBitmap;
   /** The part of the unstable set that the flush under way will settle. */
-  unstableFlushing = new Set<number>();
+  unstableFlushing: DirtyBitmap;
   readonly locks = new RangeLocks();
   readonly log: ActivityLog;
   /** The flush under way, and the guests that share the next one. */
   flushRunning: FlushCycle | undefined = undefined;
   readonly flushWaiters: Completion[] = [];
   bitmapWriting = false;
+  #checkpointRuns = false;
   readonly #metadata: MetadataPort;
 
   constructor(
@@ -52,6 +53,8 @@ export class Replica {
     this.name = volume.name;
     this.device = volume.device;
     this.bitmap = volume.bitmap;
+    this.unstable = new DirtyBitmap(volume.device.sizeBytes);
+    this.unstableFlushing = new DirtyBitmap(volume.device.sizeBytes);
     this.#metadata = metadata;
     for (const extent of volume.hotExtents) this.#markExtent(extent);
     this.log = new ActivityLog({
@@ -62,22 +65,21 @@ export class Replica {
 
   /** The range was written on both nodes. */
   markUnstable(offsetBytes: number, lengthBytes: number): void {
-    const last = blockOf(offsetBytes + lengthBytes - 1);
-    for (let block = blockOf(offsetBytes); block <= last; block += 1) this.unstable.add(block);
+    this.unstable.setRange(offsetBytes, lengthBytes);
   }
 
   /** What the peer might lack if it lost its page cache becomes dirty. */
   markUnstableDirty(): void {
-    for (const block of this.unstable) this.bitmap.setBlock(block);
-    for (const block of this.unstableFlushing) this.bitmap.setBlock(block);
-    this.unstable.clear();
-    this.unstableFlushing.clear();
+    for (const blocks of [this.unstable, this.unstableFlushing]) {
+      this.bitmap.or(blocks);
+      blocks.clearAll();
+    }
   }
 
   /** The flush under way settles nothing: it was given up. */
   unsettle(): void {
-    for (const block of this.unstableFlushing) this.unstable.add(block);
-    this.unstableFlushing.clear();
+    this.unstable.or(this.unstableFlushing);
+    this.unstableFlushing.clearAll();
   }
 
   /**
@@ -100,6 +102,24 @@ export class Replica {
 
   writeBitmap(done: (ok: boolean) => void): void {
     this.#metadata.writeBitmap(this.index, this.bitmap, done);
+  }
+
+  /**
+   * Makes the bitmap durable while a resync clears bits in it. What the peer would lose with its page cache counts as dirty in
+   * what is written, and stays clear here: if nothing happens, it need not be examined again.
+   */
+  checkpoint(): void {
+    if (this.#checkpointRuns) return;
+    this.#checkpointRuns = true;
+    const losable = new DirtyBitmap(this.device.sizeBytes);
+    losable.or(this.unstable);
+    losable.or(this.unstableFlushing);
+    losable.andNot(this.bitmap);
+    this.bitmap.or(losable);
+    this.writeBitmap(() => {
+      this.#checkpointRuns = false;
+    });
+    this.bitmap.andNot(losable);
   }
 
   #markExtent(extent: number): void {
@@ -130,5 +150,3 @@ export function forEachReplica(
 export function completion(done: (ok: boolean) => void): Completion {
   return { done: (error) => done(error === undefined) };
 }
-
-export const blockOf = (offsetBytes: number): number => Math.floor(offsetBytes / blockSizeBytes);

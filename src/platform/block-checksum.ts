@@ -1,6 +1,6 @@
 /** SHA-256 of block contents for resync comparison: strong enough that equal digests mean equal blocks. */
 import { createHash } from 'node:crypto';
-import type { BlockChecksum } from '../engine/secondary-engine.ts';
+import type { BlockChecksum } from '../engine/block-digests.ts';
 
 export const blockChecksum: BlockChecksum = {
   digestBytes: 32,

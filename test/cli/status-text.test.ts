@@ -47,7 +47,8 @@ describe('texts for people', () => {
         totalBytes: 1024 ** 2,
         examinedBytes: 512 * 1024,
         sentBytes: 65536,
-        startedMs: 0,
+        elapsedMs: 2100,
+        bytesPerSecond: 256 * 1024,
         etaMs: 1500,
       },
       lastResync: undefined,
@@ -58,7 +59,7 @@ describe('texts for people', () => {
       'vm1 on A: ALONE transient: B is being resynchronised\n' +
         '  role primary, data up-to-date, link resync-source, vm running, started\n' +
         '  disk0: 2 GiB, 64 KiB dirty, nbd+unix:///disk0?socket=/s\n' +
-        '  resync as source: 50 %, 512 KiB of 1 MiB examined, 64 KiB sent, about 2 s left (peer-is-behind: it was away)',
+        '  resync as source: 50 %, 512 KiB of 1 MiB examined, 64 KiB sent, 256 KiB/s for 2 s, about 2 s left (peer-is-behind: it was away)',
     );
     expect(supervisedText([])).to.equal('no modules are configured on this node');
   });

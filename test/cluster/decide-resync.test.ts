@@ -179,6 +179,14 @@ describe('resync table', () => {
         'bits',
       ],
       [
+        'the peer was interrupted in its first full copy, whose lineage it took with the first block',
+        copy({ base: path('a')[0] as string }),
+        copy({ data: 'inconsistent', holder: 'A', base: path('a')[0] as string }),
+        'source',
+        'one-up-to-date',
+        'bits',
+      ],
+      [
         'the peer left and this node went on',
         copy({ path: path('a', 'b') }),
         copy({ data: 'outdated' }),

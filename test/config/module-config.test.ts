@@ -52,6 +52,14 @@ describe('module configuration', () => {
     expect(config.timers.claimAfterMs).to.equal(6000);
     expect(config.vm).to.deep.equal({ kind: 'none' });
     expect(config.failover).to.equal(true);
+    expect(config.resyncBytesPerSecondMax).to.equal(undefined);
+  });
+
+  it('a resync may be limited, in whole MiB per second', () => {
+    const limited = (value: string) => parse(`${valid}resync: {maxMibPerSecond: ${value}}\n`);
+    expect(limited('200').resyncBytesPerSecondMax).to.equal(200 * 1024 ** 2);
+    for (const wrong of ['0', '-1', '1.5', '1000000', '200MiB'])
+      expect(() => limited(wrong), wrong).to.throw(WorldError, 'resync.maxMibPerSecond');
   });
 
   it('the profile fast scales all timers and single ones can be changed', () => {

@@ -17,7 +17,11 @@ const somePlace = fc.oneof(
 const step = fc.oneof(
   fc.record({ verb: fc.constant('set-block' as const), block: somePlace }),
   fc.record({ verb: fc.constant('clear-block' as const), block: somePlace }),
-  fc.record({ verb: fc.constant('set-range' as const), block: somePlace, lengthBytes: fc.nat(9_000_000) }),
+  fc.record({
+    verb: fc.constantFrom('set-range' as const, 'clear-range' as const),
+    block: somePlace,
+    lengthBytes: fc.nat(9_000_000),
+  }),
 );
 
 /** Runs the steps on a bitmap and on a set of block numbers, the model. */
@@ -29,13 +33,16 @@ function run(steps: readonly (typeof step extends fc.Arbitrary<infer Step> ? Ste
     if (each.verb === 'set-block') model.add(each.block);
     if (each.verb === 'clear-block') bitmap.clearBlock(each.block);
     if (each.verb === 'clear-block') model.delete(each.block);
-    if (each.verb !== 'set-range') continue;
+    if (each.verb !== 'set-range' && each.verb !== 'clear-range') continue;
     const offsetBytes = each.block * blockSizeBytes + 1000;
     const lengthBytes = Math.max(0, Math.min(each.lengthBytes, sizeBytes - offsetBytes));
-    bitmap.setRange(offsetBytes, lengthBytes);
+    const isSet = each.verb === 'set-range';
+    if (isSet) bitmap.setRange(offsetBytes, lengthBytes);
+    else bitmap.clearRange(offsetBytes, lengthBytes);
+    const change = (block: number): unknown => (isSet ? model.add(block) : model.delete(block));
     for (let at = offsetBytes; at < offsetBytes + lengthBytes; at += 4096)
-      model.add(Math.floor(at / blockSizeBytes));
-    if (lengthBytes > 0) model.add(Math.floor((offsetBytes + lengthBytes - 1) / blockSizeBytes));
+      change(Math.floor(at / blockSizeBytes));
+    if (lengthBytes > 0) change(Math.floor((offsetBytes + lengthBytes - 1) / blockSizeBytes));
   }
   return { bitmap, model: [...model].toSorted((left, right) => left - right) };
 }
@@ -47,6 +54,26 @@ function blocksOf(bitmap: DirtyBitmap): number[] {
 }
 
 describe('dirty bitmap', () => {
+  it('less another one holds what the other has not, and notes the pages that changed', () => {
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 20 }),
+        fc.array(step, { maxLength: 20 }),
+        (steps, otherSteps) => {
+          const { bitmap, model } = run(steps);
+          const other = run(otherSteps);
+          bitmap.takeChangedPages();
+          bitmap.andNot(other.bitmap);
+          const less = model.filter((block) => !other.model.includes(block));
+          expect(blocksOf(bitmap)).to.deep.equal(less);
+          const gone = model.filter((block) => other.model.includes(block));
+          const pages = new Set(gone.map((block) => Math.floor(block / blocksPerPage)));
+          expect(bitmap.takeChangedPages()).to.deep.equal([...pages].toSorted((left, right) => left - right));
+        },
+      ),
+    );
+  });
+
   it('holds what a set of block numbers holds, counts it, and finds the next from anywhere', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 30 }), somePlace, (steps, from) => {

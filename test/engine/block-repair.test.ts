@@ -39,7 +39,7 @@ describe('block repair', () => {
     expect(peer.open(FrameType.flush).length).to.equal(1);
     expect(fixture.metadata.bitmapWrites).to.equal(0);
     peer.answerAll();
-    expect([fixture.metadata.bitmapWrites, fixture.replica.unstable.size]).to.deep.equal([1, 0]);
+    expect([fixture.metadata.bitmapWrites, fixture.replica.unstable.count]).to.deep.equal([1, 0]);
     expect([repair.repairedBlocks, fixture.replica.locks.count]).to.deep.equal([1, 0]);
   });
 

@@ -154,10 +154,10 @@ describe('primary engine', () => {
       const { fixture, peer } = inSync();
       fixture.write(0, 4096, 1);
       peer.answerAll();
-      expect(fixture.replica.unstable.size).to.equal(1);
+      expect(fixture.replica.unstable.count).to.equal(1);
       fixture.clock.advance(settleIntervalMs);
       peer.answerAll();
-      expect(fixture.replica.unstable.size + fixture.replica.unstableFlushing.size).to.equal(0);
+      expect(fixture.replica.unstable.count + fixture.replica.unstableFlushing.count).to.equal(0);
       fixture.clock.advance(10 * settleIntervalMs);
       expect(peer.requests.filter(({ header }) => header.type === FrameType.flush)).to.have.length(1);
     });

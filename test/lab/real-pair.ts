@@ -107,6 +107,8 @@ export interface RealPairOptions {
   readonly sizeBytes?: number;
   /** Changes the files of the lab before anything runs. */
   readonly prepare?: (lab: LabCluster) => void | Promise<void>;
+  /** Starts the pair; by default A is made primary, and the pair is in sync afterwards. */
+  readonly start?: (lab: LabCluster) => Promise<void>;
 }
 
 export class RealPair {
@@ -130,7 +132,7 @@ export class RealPair {
     const self = new RealPair(lab, temp, sizeBytes);
     try {
       await options.prepare?.(lab);
-      await lab.start();
+      await (options.start ?? ((each: LabCluster) => each.start()))(lab);
     } catch (error) {
       await self.end();
       throw error;
