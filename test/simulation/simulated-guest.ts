@@ -150,7 +150,9 @@ export class SimulatedGuest {
     const device = this.#host.servedVolumes()?.[volume];
     device?.read(offsetBytes, lengthBytes, {
       done: (error, chunks) => {
-        if (error !== undefined || !this.life.alive) return;
+        // A VM that is paused sees nothing: what a hung disk answers late may be older than what the peer has taken since.
+        const isSeen = this.life.alive && this.#host.servedVolumes() !== undefined;
+        if (error !== undefined || !isSeen) return;
         tagsOf(chunks, lengthBytes).forEach((tag, index) => {
           const problem = this.#world.histories[volume]?.problemOf(offsetBytes / sectorBytes + index, tag);
           if (problem !== undefined)
