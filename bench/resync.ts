@@ -27,9 +27,9 @@ import type { LabCluster } from '../src/lab/pair.ts';
 import { findFreePort } from '../src/platform/free-port.ts';
 import { systemClock } from '../src/platform/system-clock.ts';
 import { waitUntil } from '../src/platform/wait-until.ts';
-import { runFio, type Workload } from './fio.ts';
-import { median } from './median.ts';
-import { removeFiles, startPair } from './systems.ts';
+import { median } from './figures.ts';
+import { type Pattern, runFio } from './fio.ts';
+import { startPair } from './systems.ts';
 
 const { values } = parseArgs({
   options: {
@@ -46,9 +46,9 @@ const sizeBytes = Number(values.mebibytes) * mebibyte;
 const deadlineMs = 120_000;
 const depths = [4, 16] as const;
 
-const randomWrites = (depth: number): Workload => {
-  return { name: `4 KiB random write QD${depth}`, rw: 'randwrite', blockBytes: 4096, depth };
-};
+const randomWrites = (depth: number): Pattern => ({ rw: 'randwrite', blockBytes: 4096, depth });
+/** Whose processor time is watched: nobody's. */
+const nobody = (): readonly number[] => [];
 
 /** Every block of the file is written, with bytes that the source has not. */
 function fillWith(file: string, value: number): void {
@@ -126,7 +126,7 @@ interface Beside {
 async function besideGuest(lab: LabCluster, depth: number): Promise<Beside> {
   await forgetB(lab);
   await statusWhen(lab, 'the copy begins', copies);
-  const fio = runFio(lab.nodes.A.nbdUri, randomWrites(depth), seconds, sizeBytes);
+  const fio = runFio(lab.nodes.A.nbdUri, randomWrites(depth), seconds, sizeBytes, nobody);
   const samples: { readonly atMs: number; readonly examinedBytes: number }[] = [];
   let over = false;
   void fio.finally(() => {
@@ -193,7 +193,7 @@ const ends: (() => Promise<void>)[] = [];
 try {
   const target = await startCopyTarget(directory);
   ends.push(() => endServer(target.server));
-  const pair = await startPair(directory, sizeBytes);
+  const pair = await startPair(join(directory, 'pair'), sizeBytes);
   ends.push(() => pair.stop());
   const free: number[] = [];
   const copied: number[] = [];
@@ -205,7 +205,7 @@ try {
       `round ${round}: resync ${free.at(-1)?.toFixed(0)} MiB/s, nbdcopy ${copied.at(-1)?.toFixed(0)} MiB/s`,
     );
     for (const { depth, quiet, during } of beside) {
-      const without = await runFio(pair.uri, randomWrites(depth), seconds, sizeBytes);
+      const without = await runFio(pair.uri, randomWrites(depth), seconds, sizeBytes, nobody);
       const result = await besideGuest(pair.lab, depth);
       quiet.push(without.p99Ms);
       during.push(result);
@@ -248,5 +248,5 @@ try {
   }
 } finally {
   for (const end of ends.toReversed()) await end();
-  removeFiles(directory);
+  rmSync(directory, { recursive: true, force: true });
 }
