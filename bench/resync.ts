@@ -12,13 +12,11 @@ import {
   existsSync,
   fsyncSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   rmSync,
   writeSync,
 } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { ModuleStatus } from '../src/base/status.ts';
@@ -29,6 +27,7 @@ import { systemClock } from '../src/platform/system-clock.ts';
 import { waitUntil } from '../src/platform/wait-until.ts';
 import { median } from './figures.ts';
 import { type Pattern, runFio } from './fio.ts';
+import { Scratch } from './scratch.ts';
 import { startPair } from './systems.ts';
 
 const { values } = parseArgs({
@@ -188,7 +187,8 @@ async function nbdcopy({ source, uri }: CopyTarget): Promise<number> {
   return sizeBytes / mebibyte / ((performance.now() - startMs) / 1000);
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'vmpair-bench-resync-'));
+const scratch = await Scratch.create();
+const { directory } = scratch;
 const ends: (() => Promise<void>)[] = [];
 try {
   const target = await startCopyTarget(directory);
@@ -248,5 +248,5 @@ try {
   }
 } finally {
   for (const end of ends.toReversed()) await end();
-  rmSync(directory, { recursive: true, force: true });
+  await scratch.remove();
 }
