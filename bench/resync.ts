@@ -12,13 +12,11 @@ import {
   existsSync,
   fsyncSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   rmSync,
   writeSync,
 } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { ModuleStatus } from '../src/base/status.ts';
@@ -27,8 +25,9 @@ import type { LabCluster } from '../src/lab/pair.ts';
 import { findFreePort } from '../src/platform/free-port.ts';
 import { systemClock } from '../src/platform/system-clock.ts';
 import { waitUntil } from '../src/platform/wait-until.ts';
-import { runFio, type Workload } from './fio.ts';
 import { median } from './figures.ts';
+import { type Pattern, runFio } from './fio.ts';
+import { Scratch } from './scratch.ts';
 import { startPair } from './systems.ts';
 
 const { values } = parseArgs({
@@ -45,17 +44,10 @@ const mebibyte = 1024 * 1024;
 const sizeBytes = Number(values.mebibytes) * mebibyte;
 const deadlineMs = 120_000;
 const depths = [4, 16] as const;
-const noPids = (): readonly number[] => [];
 
-const randomWrites = (depth: number): Workload => {
-  return {
-    id: `randwrite-qd${depth}`,
-    name: `4 KiB random write QD${depth}`,
-    rw: 'randwrite',
-    blockBytes: 4096,
-    depth,
-  };
-};
+const randomWrites = (depth: number): Pattern => ({ rw: 'randwrite', blockBytes: 4096, depth });
+/** Whose processor time is watched: nobody's. */
+const nobody = (): readonly number[] => [];
 
 /** Every block of the file is written, with bytes that the source has not. */
 function fillWith(file: string, value: number): void {
@@ -133,7 +125,7 @@ interface Beside {
 async function besideGuest(lab: LabCluster, depth: number): Promise<Beside> {
   await forgetB(lab);
   await statusWhen(lab, 'the copy begins', copies);
-  const fio = runFio(lab.nodes.A.nbdUri, randomWrites(depth), seconds, sizeBytes, noPids);
+  const fio = runFio(lab.nodes.A.nbdUri, randomWrites(depth), seconds, sizeBytes, nobody);
   const samples: { readonly atMs: number; readonly examinedBytes: number }[] = [];
   let over = false;
   void fio.finally(() => {
@@ -195,12 +187,13 @@ async function nbdcopy({ source, uri }: CopyTarget): Promise<number> {
   return sizeBytes / mebibyte / ((performance.now() - startMs) / 1000);
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'vmpair-bench-resync-'));
+const scratch = await Scratch.create();
+const { directory } = scratch;
 const ends: (() => Promise<void>)[] = [];
 try {
   const target = await startCopyTarget(directory);
   ends.push(() => endServer(target.server));
-  const pair = await startPair(directory, sizeBytes);
+  const pair = await startPair(join(directory, 'pair'), sizeBytes);
   ends.push(() => pair.stop());
   const free: number[] = [];
   const copied: number[] = [];
@@ -212,7 +205,7 @@ try {
       `round ${round}: resync ${free.at(-1)?.toFixed(0)} MiB/s, nbdcopy ${copied.at(-1)?.toFixed(0)} MiB/s`,
     );
     for (const { depth, quiet, during } of beside) {
-      const without = await runFio(pair.uri, randomWrites(depth), seconds, sizeBytes, noPids);
+      const without = await runFio(pair.uri, randomWrites(depth), seconds, sizeBytes, nobody);
       const result = await besideGuest(pair.lab, depth);
       quiet.push(without.p99Ms);
       during.push(result);
@@ -255,5 +248,5 @@ try {
   }
 } finally {
   for (const end of ends.toReversed()) await end();
-  rmSync(directory, { recursive: true, force: true });
+  await scratch.remove();
 }
