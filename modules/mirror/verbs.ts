@@ -31,6 +31,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
   return {
     ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
     status: verb(noArgs, () => moduleStatus(module)),
+    explain: verb(noArgs, async () => ({
+      dryRun: await new Promise((resolve) => mirror.peerFacts.dryRun(resolve)),
+      decisions: mirror.decisions.entries,
+    })),
     start: verb(noArgs, async () => {
       // After a disk failure nothing in this process is to be trusted with the disk: the next one opens everything anew.
       if (mirror.diskFailed) {

@@ -9,6 +9,7 @@ import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
 import { packageRoot } from '../platform/program-path.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
+import { addExplainCommand } from './explain-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
@@ -30,6 +31,7 @@ function buildProgram(): Command {
     .configureOutput({ outputError: () => {} })
     .addHelpText('after', exitCodeHelp);
   addModuleCommands(program);
+  addExplainCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);
   addInspectCommand(program);

@@ -6,14 +6,14 @@ import { modulePaths, supervisorSocket } from '../config/runtime-paths.ts';
 import { callOnce } from '../platform/control-client.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { printResult, usageError } from './outcome.ts';
-import { decisionsText, moduleText, supervisedText } from './status-text.ts';
+import { moduleText, supervisedText } from './status-text.ts';
 
 /** Deadline of a command that changes what runs, ms: longer than a guest may take to shut down. */
 const commandDeadlineMs = 120_000;
 /** Where the run-time files of this host's modules are, unless the command line says otherwise. */
 const defaultRuntimeDir = '/run/vmpair';
 
-interface ControlOptions {
+export interface ControlOptions {
   readonly control?: string;
   readonly runtimeDir: string;
   readonly json?: boolean;
@@ -36,7 +36,7 @@ function onSupervisor(command: Command): Command {
 }
 
 /** A command for one module of this host, named by its VM or by its control socket. */
-function onModule(command: Command): Command {
+export function onModule(command: Command): Command {
   return command
     .argument('[vm]', 'name of the module')
     .option('--runtime-dir <directory>', 'run-time directory of the node', defaultRuntimeDir)
@@ -44,7 +44,7 @@ function onModule(command: Command): Command {
     .option('--json', 'print one JSON line');
 }
 
-function controlOf(vm: string | undefined, { control, runtimeDir }: ControlOptions): string {
+export function controlOf(vm: string | undefined, { control, runtimeDir }: ControlOptions): string {
   if (control !== undefined) return control;
   if (vm === undefined) throw usageError('neither the name of a VM nor --control');
   if (!isModuleName(vm)) throw usageError(`a name that no VM can have: ${JSON.stringify(vm)}`);
@@ -60,12 +60,6 @@ export function addModuleCommands(program: Command): void {
     async (vm: string | undefined, options: ControlOptions) => {
       const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
       printResult(options.json ?? false, status, () => moduleText(status));
-    },
-  );
-  onModule(program.command('explain').description('the last decisions of a module, newest first')).action(
-    async (vm: string | undefined, options: ControlOptions) => {
-      const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
-      printResult(options.json ?? false, status.decisions, () => decisionsText(status));
     },
   );
   for (const [verbName, description] of Object.entries(moduleVerbs)) {

@@ -32,7 +32,7 @@ export function decisionsText(status: ModuleStatus): string {
   const lines = status.decisions.map(
     ({ at, action, rule, because }) => `${at}  ${action} (${rule}): ${because}`,
   );
-  return [moduleText(status), ...lines].join('\n');
+  return lines.join('\n');
 }
 
 export function supervisedText(modules: readonly SupervisedStatus[]): string {

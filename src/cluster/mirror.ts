@@ -12,6 +12,7 @@ import type { Log } from '../base/log.ts';
 import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import {
   completion,
@@ -30,6 +31,7 @@ import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
 import { LinkSession } from './link-session.ts';
 import { Pairing } from './pairing.ts';
+import { PeerFacts } from './peer-facts.ts';
 
 export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
 
@@ -95,6 +97,7 @@ export class Mirror {
   readonly pairing: Pairing;
   readonly departure: Departure;
   readonly session: LinkSession;
+  readonly peerFacts: PeerFacts;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -175,6 +178,7 @@ export class Mirror {
         this.linkProblem = because;
       },
     });
+    this.peerFacts = new PeerFacts(this, clock);
     this.#operation = new ArbiterOperation(ports.arbiter ?? noArbiter, clock, {
       persistPending: (pending, done) => this.persist({ pending }, done),
       resolved: (outcome) => this.#resolved(outcome),
@@ -237,6 +241,9 @@ export class Mirror {
   get operationOpen(): boolean {
     return this.#operation.open !== undefined;
   }
+  get channel(): PeerChannel | undefined {
+    return this.session.channel;
+  }
   get leaving(): boolean {
     return this.departure.underWay;
   }
@@ -245,13 +252,15 @@ export class Mirror {
     return this.config.preferred === undefined ? self < peer : this.config.preferred === self;
   }
 
-  hello(round: number): Hello {
+  /** What this side says of its copy; `afterBlip`: as if the link had been lost a moment ago. */
+  #facts(afterBlip: boolean): CopyFacts {
     const { state } = this;
     const guestRuns = this.serving && (!this.config.hasVm || this.vm === 'running' || this.vm === 'paused');
     const clean = this.replicas.every((replica) => replica.bitmap.count === 0);
-    const canResume = this.serving && this.primary.gate === 'held' && !this.primary.soloAllowed && clean;
+    const holds = this.primary.gate === 'held' || (afterBlip && this.primary.gate === 'open');
+    const canResume = this.serving && holds && !this.primary.soloAllowed && clean;
     const { resumeWithBoot } = this.pairing;
-    const facts: CopyFacts = {
+    return {
       data: state.data,
       path: [...state.path],
       generation: state.generation,
@@ -264,6 +273,15 @@ export class Mirror {
       ...(canResume && resumeWithBoot !== undefined ? { resumeWithBoot } : {}),
       bootId: this.config.bootId,
     };
+  }
+
+  /** For display: what this side would say if the link were lost and came back now. */
+  factsAfterBlip(): CopyFacts {
+    return this.#facts(true);
+  }
+
+  hello(round: number): Hello {
+    const { state } = this;
     return {
       type: 'hello',
       protocols: [linkProtocolVersion],
@@ -275,7 +293,7 @@ export class Mirror {
       round,
       started: this.run === 'started' && !this.#diskFailed && !this.departure.handing,
       ...(this.#diskFailed ? { failure: this.#failure } : {}),
-      facts,
+      facts: this.#facts(false),
     };
   }
 
@@ -344,6 +362,8 @@ export class Mirror {
   // ---- the situation, again and again -------------------------------------------------------------------------------------
 
   evaluate(): void {
+    const { phase } = this.pairing;
+    if (phase !== 'down' && phase !== 'handshake') this.peerFacts.forget();
     this.#tick?.cancel();
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
@@ -631,7 +651,10 @@ export class Mirror {
     switch (message.type) {
       case 'hello': {
         const mismatch = this.#mismatch(message);
-        if (mismatch === undefined) return this.pairing.control(message);
+        if (mismatch === undefined) {
+          this.peerFacts.observe(message.facts);
+          return this.pairing.control(message);
+        }
         // The peer closes when it has read why; closing here could lose the sentence.
         this.session.channel?.control({ type: 'refuse', because: mismatch });
         this.linkProblem = mismatch;
@@ -640,6 +663,10 @@ export class Mirror {
       case 'refuse':
         this.linkProblem = message.because;
         return `a refusal: ${message.because}`;
+      case 'facts':
+      case 'facts-request':
+        this.peerFacts.control(message);
+        return undefined;
       case 'handover':
       case 'handover-accepted':
       case 'leave-request':

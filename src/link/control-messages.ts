@@ -81,6 +81,9 @@ const message = z.discriminatedUnion('type', [
     examinedBytes: z.number(),
     sentBytes: z.number(),
   }),
+  /** What do you hold now? / This. For display only, in every phase: nothing is decided by it. */
+  z.strictObject({ type: z.literal('facts-request') }),
+  z.strictObject({ type: z.literal('facts'), facts: copyFacts, coveredBytes: z.number().int().min(0) }),
   /** Why the sender closes the connection for good; shown to the operator on both sides. */
   z.strictObject({ type: z.literal('refuse'), because: z.string() }),
 ]);

@@ -76,6 +76,12 @@ const message: fc.Arbitrary<ControlMessage> = fc.oneof(
   saying('leave-refused'),
   saying('outdated'),
   saying('refuse'),
+  only('facts-request'),
+  fc.record({
+    type: fc.constant('facts' as const),
+    facts,
+    coveredBytes: count,
+  }) as fc.Arbitrary<ControlMessage>,
   fc.record({
     type: fc.constant('progress' as const),
     totalBytes: count,
