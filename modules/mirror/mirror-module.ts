@@ -31,6 +31,7 @@ import { readIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
+import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
 import { moduleVerbs } from './verbs.ts';
 
@@ -143,6 +144,7 @@ export class MirrorModule {
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         exports: { serve: (available, because) => this.#serve(available, because) },
+        verifyReports: openVerifyReports(config.metadata[node.node] as string, log),
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
           log.error('fatal', { because });

@@ -1,10 +1,16 @@
 /** What a module answers on its control socket. */
+import { z } from 'zod';
 import type { ModuleStatus } from '../../src/base/status.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
+
+const verifyArgs = z.strictObject({
+  volume: z.string().max(100).optional(),
+  rateBytesPerSecond: z.number().min(1).optional(),
+});
 
 type Command = (done: (error: WorldError | undefined) => void) => void;
 
@@ -52,6 +58,8 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       await module.wish('stopped');
       return { done: true };
     }),
+    verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
+    'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
     exit: verb(noArgs, () => {
       setImmediate(() => void module.exit());
@@ -84,6 +92,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     }),
     resync: pairing.progress,
     lastResync: pairing.lastResync,
+    verify: mirror.verify.report,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

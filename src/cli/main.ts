@@ -13,6 +13,7 @@ import { addExplainCommand } from './explain-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
+import { addVerifyCommand } from './verify-command.ts';
 import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './outcome.ts';
 
 const exitCodeHelp = `
@@ -32,6 +33,7 @@ function buildProgram(): Command {
     .addHelpText('after', exitCodeHelp);
   addModuleCommands(program);
   addExplainCommand(program);
+  addVerifyCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);
   addInspectCommand(program);

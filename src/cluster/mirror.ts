@@ -23,7 +23,7 @@ import {
 } from '../engine/replica.ts';
 import { type BlockChecksum, SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
-import { type FrameHeader, FrameType, linkProtocolVersion } from '../link/frames.ts';
+import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
 import type { LinkTransport } from '../link/transport.ts';
 import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
 import { decideAlone, type Timers } from './decide-alone.ts';
@@ -32,6 +32,7 @@ import { type CommandDone, Departure, refusal } from './departure.ts';
 import { LinkSession } from './link-session.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
+import { Verify, type VerifyReportStore } from './verify.ts';
 
 export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
 
@@ -75,6 +76,8 @@ export interface MirrorPorts {
   readonly checksum: BlockChecksum;
   readonly vm: VmPort;
   readonly exports: ExportPort;
+  /** `undefined`: the report of a verify is kept as long as the process lives. */
+  readonly verifyReports?: VerifyReportStore;
   /** The time of day, for people. */
   wallTime(): string;
   /** Metadata cannot be made durable any more: the process must end, and the peer copes. */
@@ -98,6 +101,7 @@ export class Mirror {
   readonly departure: Departure;
   readonly session: LinkSession;
   readonly peerFacts: PeerFacts;
+  readonly verify: Verify;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -179,6 +183,19 @@ export class Mirror {
       },
     });
     this.peerFacts = new PeerFacts(this, clock);
+    const { counters } = this.primary;
+    this.verify = new Verify(
+      {
+        mirror: this,
+        channelOfPair: () => this.#channelOfPair(),
+        guestActivity: () => counters.writes + counters.flushes,
+        flushBoth: (done) => this.primary.flushAll(done),
+        diskFailed: events.diskFailed,
+        wallTime: () => ports.wallTime(),
+      },
+      { clock, replicas: this.replicas, checksum: ports.checksum },
+      ports.verifyReports,
+    );
     this.#operation = new ArbiterOperation(ports.arbiter ?? noArbiter, clock, {
       persistPending: (pending, done) => this.persist({ pending }, done),
       resolved: (outcome) => this.#resolved(outcome),
@@ -215,7 +232,10 @@ export class Mirror {
           this.#want('stopped-gracefully', 'the operator asked for it');
           this.#whenVmStopped(then);
         },
-        stopExports: (because) => ports.exports.serve(false, because),
+        stopExports: (because) => {
+          ports.exports.serve(false, because);
+          this.verify.look();
+        },
         serve: () => this.#serve(),
         becomeAlone: () => this.#becomeAlone(),
         end: (done) => this.#end(done),
@@ -278,6 +298,15 @@ export class Mirror {
   /** For display: what this side would say if the link were lost and came back now. */
   factsAfterBlip(): CopyFacts {
     return this.#facts(true);
+  }
+
+  /** The channel of a pair that is in sync and works; otherwise why there is none, for people. */
+  #channelOfPair(): PeerChannel | string {
+    const { channel } = this.session;
+    if (this.#diskFailed) return this.#failure;
+    if (channel === undefined || this.pairing.phase !== 'in-sync')
+      return `the pair is not in sync (${this.pairing.phase})`;
+    return this.primary.gate === 'open' ? channel : 'writes are held for a moment';
   }
 
   hello(round: number): Hello {
@@ -364,6 +393,7 @@ export class Mirror {
   evaluate(): void {
     const { phase } = this.pairing;
     if (phase !== 'down' && phase !== 'handshake') this.peerFacts.forget();
+    this.verify.look();
     this.#tick?.cancel();
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
@@ -604,6 +634,7 @@ export class Mirror {
     this.primary.abandon();
     this.serving = false;
     this.#paused = false;
+    this.verify.look();
     this.#want('destroyed', because);
     this.#whenVmStopped(() => this.primary.whenIdle(then));
   }
@@ -632,13 +663,9 @@ export class Mirror {
     const { channel } = this.session;
     if (channel === undefined) return undefined;
     const { phase } = this.pairing;
-    const isTarget = phase === 'resync-target' || phase === 'compare-target';
-    const isResync =
-      header.type === FrameType.resyncWrite ||
-      header.type === FrameType.resyncZero ||
-      header.type === FrameType.checksumRequest;
-    if (this.serving || (!isTarget && (isResync || phase !== 'in-sync')))
-      return 'a request that this side did not agree to';
+    // In sync, blocks are compared and repaired by a verify.
+    const takesPart = phase === 'resync-target' || phase === 'compare-target' || phase === 'in-sync';
+    if (this.serving || !takesPart) return 'a request that this side did not agree to';
     return this.secondary.request(header, payload, channel);
   }
 

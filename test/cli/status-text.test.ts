@@ -51,6 +51,7 @@ describe('texts for people', () => {
         etaMs: 1500,
       },
       lastResync: undefined,
+      verify: undefined,
       counters: {},
       decisions: [],
     };
