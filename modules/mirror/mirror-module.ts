@@ -20,6 +20,7 @@ import { describeParty, type Party } from '../../src/platform/certificate-identi
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
+import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
   createMetadataFile,
   type MetadataIdentity,
@@ -86,7 +87,13 @@ export class MirrorModule {
       config.arbiter.kind === 'witness'
         ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
         : undefined;
-    return new MirrorModule(config, node, log, { bootId, files, transport, metadata, hypervisor, arbiter });
+    const images = new KeptImageFiles(
+      config.volumes.map(({ file }) => file[node.node] as string),
+      config.metadata[node.node] as string,
+      log,
+    );
+    const parts = { bootId, files, transport, metadata, images, hypervisor, arbiter };
+    return new MirrorModule(config, node, log, parts);
   }
 
   private constructor(
@@ -98,6 +105,7 @@ export class MirrorModule {
       files: readonly DiskFile[];
       transport: Awaited<ReturnType<typeof openLinkTransport>>;
       metadata: OpenedMetadata;
+      images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
       arbiter: WitnessArbiter | undefined;
     },
@@ -144,6 +152,7 @@ export class MirrorModule {
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         exports: { serve: (available, because) => this.#serve(available, because) },
+        keptImages: parts.images,
         verifyReports: openVerifyReports(config.metadata[node.node] as string, log),
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {

@@ -7,6 +7,11 @@ import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
 
+const imageConsent = z.strictObject({
+  loseSince: z.string().max(100).optional(),
+  peerIsOff: z.string().max(100).optional(),
+});
+
 const verifyArgs = z.strictObject({
   volume: z.string().max(100).optional(),
   rateBytesPerSecond: z.number().min(1).optional(),
@@ -51,6 +56,9 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       return started((done) => mirror.start(done));
     }),
     prim: verb(noArgs, () => started((done) => mirror.prim(done))),
+    'prim-from-kept-image': verb(imageConsent, ({ loseSince, peerIsOff }) =>
+      run((done) => mirror.primFromImage({ loseSince, peerIsOff }, done)),
+    ),
     second: verb(noArgs, () => started((done) => mirror.second(done))),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
@@ -93,6 +101,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     resync: pairing.progress,
     lastResync: pairing.lastResync,
     verify: mirror.verify.report,
+    keptImage: mirror.keptImage.statusFor(mirror.state.data),
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

@@ -61,6 +61,17 @@ export interface VerifyReport {
   readonly etaMs: number | undefined;
 }
 
+/** Whether an earlier image of a copy that is not up to date is kept, and why. */
+export interface KeptImageStatus {
+  readonly kept: boolean;
+  readonly because: string;
+  /** Time of day when it was made. */
+  readonly keptAt?: string;
+  /** What the guest wrote after this time is not in it. */
+  readonly contentOf?: string;
+  readonly files?: readonly string[];
+}
+
 export interface VolumeStatus {
   readonly name: string;
   readonly sizeBytes: number;
@@ -89,6 +100,8 @@ export interface ModuleStatus {
   readonly lastResync: ResyncProgress | undefined;
   /** The verify that runs, or the last one that this node ran, also before its process was restarted. */
   readonly verify: VerifyReport | undefined;
+  /** `undefined` while nobody needs one. */
+  readonly keptImage: KeptImageStatus | undefined;
   readonly counters: Readonly<Record<string, number>>;
   /** Newest first. */
   readonly decisions: readonly (Decision<string> & { readonly at: string })[];

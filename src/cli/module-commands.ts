@@ -19,11 +19,16 @@ export interface ControlOptions {
   readonly json?: boolean;
 }
 
+interface PrimOptions extends ControlOptions {
+  readonly fromKeptImage?: boolean;
+  readonly loseSince?: string;
+  readonly peerIsOff?: string;
+}
+
 /** Verb of a module's control socket -> what the help says. */
 const moduleVerbs: Readonly<Record<string, string>> = {
   start: 'let the module start: it joins its peer, and runs the VM if it is to be primary',
   stop: 'stop the VM if it runs here, and leave the pair',
-  prim: 'start as primary',
   second: 'start as secondary',
   swap: 'move the VM to the other node',
 };
@@ -62,6 +67,28 @@ export function addModuleCommands(program: Command): void {
       printResult(options.json ?? false, status, () => moduleText(status));
     },
   );
+  onModule(program.command('prim').description('start as primary'))
+    .option('--from-kept-image', 'from the image before an unfinished resync whose source is lost for good')
+    .option(
+      '--lose-since <time>',
+      'with it: give up what the guest wrote since; `vmpair status` shows the time',
+    )
+    .option('--peer-is-off <node>', 'with it: the other node is off and stays off')
+    .action(async (vm: string | undefined, options: PrimOptions) => {
+      const { fromKeptImage, loseSince, peerIsOff } = options;
+      if (fromKeptImage !== true && (loseSince !== undefined || peerIsOff !== undefined))
+        throw usageError('--lose-since or --peer-is-off without --from-kept-image');
+      const consent = {
+        ...(loseSince === undefined ? {} : { loseSince }),
+        ...(peerIsOff === undefined ? {} : { peerIsOff }),
+      };
+      const control = controlOf(vm, options);
+      const result =
+        fromKeptImage === true
+          ? await callOnce(control, 'prim-from-kept-image', consent, commandDeadlineMs)
+          : await callOnce(control, 'prim', {}, commandDeadlineMs);
+      printResult(options.json ?? false, result, () => 'prim: done');
+    });
   for (const [verbName, description] of Object.entries(moduleVerbs)) {
     onModule(program.command(verbName).description(description)).action(
       async (vm: string | undefined, options: ControlOptions) => {

@@ -45,6 +45,7 @@ export function moduleText(status: ModuleStatus): string {
       `  ${volume.name}: ${sizeText(volume.sizeBytes)}, ${sizeText(volume.dirtyBytes)} dirty, ${volume.nbd}`,
     );
   }
+  if (status.keptImage !== undefined) lines.push(`  ${status.keptImage.because}`);
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);
   if (status.verify !== undefined) lines.push(...verifyText(status.verify).map((line) => `  ${line}`));
   return lines.join('\n');

@@ -10,7 +10,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import type { BootId, IdSource, NodeName, OperationId } from '../base/identity.ts';
 import type { Log } from '../base/log.ts';
 import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
-import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import type { PersistentState, PendingOperation } from '../disk/state.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
@@ -29,9 +29,11 @@ import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbi
 import { decideAlone, type Timers } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
+import { KeptImage, type KeptImagePort } from './kept-image.ts';
 import { LinkSession } from './link-session.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
+import { type ImageConsent, lineageAfter, StartFromImage } from './start-from-image.ts';
 import { Verify, type VerifyReportStore } from './verify.ts';
 
 export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
@@ -76,6 +78,8 @@ export interface MirrorPorts {
   readonly checksum: BlockChecksum;
   readonly vm: VmPort;
   readonly exports: ExportPort;
+  /** `undefined`: no earlier image of a resync target is kept. */
+  readonly keptImages?: KeptImagePort;
   /** `undefined`: the report of a verify is kept as long as the process lives. */
   readonly verifyReports?: VerifyReportStore;
   /** The time of day, for people. */
@@ -102,6 +106,8 @@ export class Mirror {
   readonly session: LinkSession;
   readonly peerFacts: PeerFacts;
   readonly verify: Verify;
+  readonly keptImage: KeptImage;
+  readonly #fromImage: StartFromImage;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -196,6 +202,28 @@ export class Mirror {
       { clock, replicas: this.replicas, checksum: ports.checksum },
       ports.verifyReports,
     );
+    this.keptImage = new KeptImage(ports.keptImages, this.decisions);
+    this.#fromImage = new StartFromImage(
+      {
+        mirror: this,
+        image: this.keptImage,
+        connected: () => this.session.channel !== undefined,
+        unheardMs: () => this.session.watch.unheardMs,
+        operationOpen: () => this.#operation.open !== undefined || this.#flushing || this.#becomingAlone,
+        operationId: () => ports.ids.operationId(),
+        begin: (operation) => {
+          if (ports.arbiter === undefined) this.#granted(operation);
+          else this.#operation.begin(operation);
+        },
+        changed: () => {
+          this.pairing.sayHello();
+          this.evaluate();
+        },
+      },
+      ports.arbiter,
+      this.replicas,
+      this.secondary,
+    );
     this.#operation = new ArbiterOperation(ports.arbiter ?? noArbiter, clock, {
       persistPending: (pending, done) => this.persist({ pending }, done),
       resolved: (outcome) => this.#resolved(outcome),
@@ -211,6 +239,9 @@ export class Mirror {
         operationId: () => ports.ids.operationId(),
         standDown: (because, then) => this.#standDown(because, then),
         serve: () => this.#serve(),
+        keepImage: (neededBytes, then) =>
+          this.keptImage.keepBefore(this.state.data, this.state, neededBytes, then),
+        pairIsInSync: () => this.keptImage.discard(),
         changed: () => this.evaluate(),
         diskFailed: events.diskFailed,
       },
@@ -259,7 +290,7 @@ export class Mirror {
     return this.#diskFailed;
   }
   get operationOpen(): boolean {
-    return this.#operation.open !== undefined;
+    return this.#operation.open !== undefined || this.#fromImage.underWay;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
@@ -356,6 +387,7 @@ export class Mirror {
       (ok) => {
         if (!ok) return this.#ports.fatal('the metadata file cannot be written');
         const { state } = this;
+        if (state.data === 'up-to-date') this.keptImage.discard();
         const guestMayRun = !this.config.hasVm || this.vm === 'running' || this.vm === 'paused';
         if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
           this.serving = true;
@@ -533,9 +565,7 @@ export class Mirror {
     const { next } = operation;
     const { state } = this;
     const lineage = {
-      path: [...state.path, next.operationId].slice(-pathEntriesMax),
-      generation: next.generation,
-      holder: next.holder,
+      ...lineageAfter(state, next),
       pending: undefined,
       peerData: 'unknown' as const,
     };
@@ -559,6 +589,7 @@ export class Mirror {
     this.#becomingAlone = true;
     const turn = this.#turn;
     this.persist(patch, () => {
+      this.keptImage.discard();
       if (this.#turn === turn) this.#becomeAlone();
     });
   }
@@ -752,7 +783,9 @@ export class Mirror {
     const { state } = this;
     if (this.serving) return done(undefined);
     if (state.data === 'outdated' || state.data === 'inconsistent') {
-      const next = 'start the peer, which has the newer copy';
+      const image =
+        this.keptImage.facts === undefined ? '' : '; if it is lost: `vmpair prim VM --from-kept-image`';
+      const next = `start the peer, which has the newer copy${image}`;
       return done(refusal('a copy that is up to date on this node', `it is ${state.data}`, next));
     }
     const { phase } = this.pairing;
@@ -788,6 +821,11 @@ export class Mirror {
       done(undefined);
     };
     this.start(begin);
+  }
+
+  /** Makes this node primary with the image from before an unfinished resync, whose source is lost. */
+  primFromImage(consent: ImageConsent, done: CommandDone): void {
+    this.#fromImage.start(consent, done);
   }
 
   /** Starts this node so that it waits for its peer and never takes over before it was in sync. */

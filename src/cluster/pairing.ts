@@ -12,6 +12,7 @@ import type { Clock } from '../base/clock.ts';
 import type { OperationId } from '../base/identity.ts';
 import type { ResyncProgress } from '../base/status.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import { coveredBytes } from '../engine/coverage.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
@@ -35,6 +36,7 @@ export type PairPhase =
   | 'finishing'
   | 'in-sync';
 
+type Proposal = Extract<ControlMessage, { type: 'propose' }>;
 type PersistPatch = Partial<PersistentState>;
 
 /** What pairing needs of the module around it. */
@@ -55,6 +57,10 @@ export interface PairingHost {
   standDown(because: string, then: () => void): void;
   /** The node may serve now: over the channel with the peer, or alone. Starts or resumes the VM. */
   serve(): void;
+  /** The copy is about to become inconsistent; `then` when its earlier image is kept, or will not be. */
+  keepImage(neededBytes: number, then: () => void): void;
+  /** This copy is durably up to date, as one of a pair. */
+  pairIsInSync(): void;
   /** The pair's situation changed. */
   changed(): void;
   diskFailed(volume: string, during: string): void;
@@ -166,7 +172,7 @@ export class Pairing {
         this.#consider();
         return undefined;
       case 'propose':
-        this.#proposal(message.round, message.peerRound, message.rule);
+        this.#proposal(message);
         return undefined;
       case 'accept':
         return this.#accepted(message.round, message.peerRound);
@@ -221,6 +227,7 @@ export class Pairing {
         round: proposal.round,
         peerRound: proposal.peerRound,
         rule: verdict.rule,
+        coveredBytes: coveredBytes(this.#parts.replicas),
       });
     };
     if (verdict.scope === 'none') return send();
@@ -237,7 +244,7 @@ export class Pairing {
   }
 
   /** The peer is the source and asks this side to make its part durable. */
-  #proposal(round: number, peerRound: number, rule: string): void {
+  #proposal({ round, peerRound, rule, coveredBytes: theirBytes }: Proposal): void {
     const channel = this.#channel;
     const verdict = this.verdict;
     const stale = peerRound !== this.#round || round !== this.#theirs?.round || this.phase !== 'handshake';
@@ -266,18 +273,29 @@ export class Pairing {
           (replica, done) => replica.fold(done),
           () => {
             if (this.#channel !== channel) return;
-            const patch: PersistPatch = verdict.targetStaysUpToDate
-              ? { role: 'secondary' }
-              : { role: 'secondary', data: 'inconsistent' };
-            this.#mirror.persist(patch, () => {
+            this.#keepImage(verdict, theirBytes, () => {
               if (this.#channel !== channel) return;
-              this.#sendDirtyBits(channel);
-              accept(verdict.targetStaysUpToDate ? 'compare-target' : 'resync-target');
+              const patch: PersistPatch = verdict.targetStaysUpToDate
+                ? { role: 'secondary' }
+                : { role: 'secondary', data: 'inconsistent' };
+              this.#mirror.persist(patch, () => {
+                if (this.#channel !== channel) return;
+                this.#sendDirtyBits(channel);
+                accept(verdict.targetStaysUpToDate ? 'compare-target' : 'resync-target');
+              });
             });
           },
         );
       });
     });
+  }
+
+  /** What may be overwritten takes room a second time, beside the image. */
+  #keepImage(verdict: ResyncVerdict, theirBytes: number, then: () => void): void {
+    if (verdict.targetStaysUpToDate) return then();
+    const { replicas } = this.#parts;
+    const isFull = verdict.scope === 'full';
+    this.#host.keepImage(isFull ? Infinity : theirBytes + coveredBytes(replicas), then);
   }
 
   #sendDirtyBits(channel: PeerChannel): void {
@@ -446,6 +464,7 @@ export class Pairing {
         () => {
           if (this.#channel !== channel || channel === undefined) return;
           channel.control({ type: 'in-sync-persisted', generation });
+          this.#host.pairIsInSync();
           this.#noteEnd();
           this.phase = 'in-sync';
           this.#mirror.decisions.add('in-sync', 'be secondary', 'both copies are equal and flushed');
@@ -465,7 +484,9 @@ export class Pairing {
     this.#resync = undefined;
     this.#pointOfNoReturn = false;
     this.phase = 'in-sync';
-    this.#mirror.persist({ base: state.path.at(-1), bootId: this.#mirror.config.bootId }, () => {});
+    this.#mirror.persist({ base: state.path.at(-1), bootId: this.#mirror.config.bootId }, () =>
+      this.#host.pairIsInSync(),
+    );
     this.#mirror.decisions.add('in-sync', 'be primary of a pair', 'both copies are equal and flushed');
     this.#host.changed();
     return undefined;

@@ -54,8 +54,13 @@ const rounds = { round: z.number().int(), peerRound: z.number().int() };
 
 const message = z.discriminatedUnion('type', [
   hello,
-  /** Source to target: this is what my table says; make your part durable. */
-  z.strictObject({ type: z.literal('propose'), ...rounds, rule: z.string() }),
+  /** Source to target: this is what my table says, and so much I know of to examine; make your part durable. */
+  z.strictObject({
+    type: z.literal('propose'),
+    ...rounds,
+    rule: z.string(),
+    coveredBytes: z.number().int().min(0),
+  }),
   /** Target to source: done; dirty bits of the target went ahead as frames. */
   z.strictObject({ type: z.literal('accept'), ...rounds }),
   /** Source to target: both copies are equal and flushed, this is the lineage now. */

@@ -52,6 +52,7 @@ describe('texts for people', () => {
       },
       lastResync: undefined,
       verify: undefined,
+      keptImage: undefined,
       counters: {},
       decisions: [],
     };

@@ -13,6 +13,7 @@ import type { PowerCount } from './guest-history.ts';
 import { type GuestHost, SimulatedGuest } from './simulated-guest.ts';
 import type { Random } from './random.ts';
 import { SimulatedDisk, tagChecksum } from './simulated-disk.ts';
+import { SimulatedImages } from './simulated-images.ts';
 import type { Side } from './simulated-link.ts';
 import { metadataPort, ringBlocks, TimedStorage } from './simulated-metadata.ts';
 import { Life } from './simulated-time.ts';
@@ -33,6 +34,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
   readonly side: Side;
   readonly disks: readonly SimulatedDisk[];
   readonly storage: TimedStorage;
+  readonly images: SimulatedImages;
   readonly vm: SimulatedVm;
   powerLosses = 0;
   powered = true;
@@ -55,6 +57,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.#random = random;
     this.#bootId = random.hexId();
     this.disks = world.volumes.map(({ sizeBytes }) => new SimulatedDisk(sizeBytes, time, random));
+    this.images = new SimulatedImages(this.disks, time, random);
     this.storage = new TimedStorage(metadataSizeBytes(world.volumes, ringBlocks), time, random);
     createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
     this.storage.settle();
@@ -137,6 +140,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
             done(ok);
           }),
       },
+      keptImages: this.images.openedBy(life),
       checksum: tagChecksum,
       vm: {
         want: (wish, because) => {
