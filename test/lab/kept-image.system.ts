@@ -107,10 +107,16 @@ describe('the earlier image of a real resync target', function () {
     await lab.powerOff('B');
     await until('A goes on alone', async () => (await lab.moduleStatus('A'))?.state === 'ALONE', waitMs);
     await write(randomBytes(pieceBytes), writtenBytes);
+    const source = (await lab.moduleStatus('A'))?.pid ?? 0;
     const started = lab.startMachine('B');
     await until(
       'B is half a copy',
-      async () => (await lab.moduleStatus('B'))?.axes.data === 'inconsistent',
+      async () => {
+        if ((await lab.moduleStatus('B'))?.axes.data !== 'inconsistent') return false;
+        // At once: finding all processes of a machine takes longer than the rest of the resync may.
+        process.kill(source, 'SIGSTOP');
+        return true;
+      },
       waitMs,
     );
     await lab.powerOff('A');

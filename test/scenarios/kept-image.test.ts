@@ -19,6 +19,7 @@ function loseSourceInResync(world: World): void {
   world.run(8000);
   world.b.boot();
   world.expect('B is resync target', () => world.b.mirror?.pairing.phase === 'resync-target');
+  world.expect('some blocks are copied', () => !world.b.images.equalsDisks());
   world.a.losePower();
   world.run(1);
   expect(world.b.mirror?.state.data).to.equal('inconsistent');
@@ -156,6 +157,23 @@ describe('a start from the kept image', () => {
       for (const { mirror } of world.hosts) expect(mirror?.pairing.verdict?.rule).to.equal('split-brain');
       expect(world.primary()).to.equal(world.b);
     }));
+
+  it('of several volumes takes all of them back to one moment', () =>
+    story(
+      346,
+      (world) => {
+        loseSourceInResync(world);
+        const kept = world.b.images.contents;
+        world.run(7000);
+        const answer = fromImage(world.b, consentOf(world.b));
+        world.expect('the command is done', () => answer() === 'done');
+        for (const [volume, { seen }] of world.b.disks.entries()) expect(seen).to.deep.equal(kept[volume]);
+        world.checkers.historyGivenUp(world.b);
+        world.expect('the VM runs on B', () => world.primary() === world.b);
+        world.run(2000);
+      },
+      { volumeSizesBytes: [4 * mebibyte, 8 * mebibyte + 65_536] },
+    ));
 
   it('when the record never left `both`, what the old source acknowledged alone is not overwritten either', () =>
     story(343, (world) => {

@@ -10,7 +10,8 @@ import type { Life, SimulatedTime } from './simulated-time.ts';
 export class SimulatedImages {
   possible = true;
   complete: KeptImageFacts | undefined;
-  #contents: Uint32Array[] = [];
+  /** Of the complete image, one per volume. */
+  contents: readonly Uint32Array[] = [];
   readonly #disks: readonly SimulatedDisk[];
   readonly #time: SimulatedTime;
   readonly #random: Random;
@@ -24,7 +25,7 @@ export class SimulatedImages {
   /** Whether there is an image and it holds what the disks hold. */
   equalsDisks(): boolean {
     const isEqual = ({ seen }: SimulatedDisk, index: number): boolean =>
-      this.#contents[index]?.every((tag, sector) => tag === seen[sector]) === true;
+      this.contents[index]?.every((tag, sector) => tag === seen[sector]) === true;
     return this.complete !== undefined && this.#disks.every(isEqual);
   }
 
@@ -41,7 +42,7 @@ export class SimulatedImages {
           const contents = this.#disks.map(({ seen }) => seen.slice());
           later(() => {
             if (!isWanted()) return done('it is not wanted any more');
-            this.#contents = contents;
+            this.contents = contents;
             this.complete = this.#factsOf(lineage);
             done(this.complete);
           });
@@ -49,7 +50,7 @@ export class SimulatedImages {
       },
       restore: (done) =>
         later(() => {
-          this.#disks.forEach((disk, index) => disk.fill(0, this.#contents[index] as Uint32Array));
+          this.#disks.forEach((disk, index) => disk.fill(0, this.contents[index] as Uint32Array));
           later(() => done(undefined));
         }),
       discard: (done) =>
