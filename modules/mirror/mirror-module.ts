@@ -7,7 +7,8 @@ import { existsSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
-import { Mirror, type MirrorMetadata, type VmPort, type VmState } from '../../src/cluster/mirror.ts';
+import { Mirror } from '../../src/cluster/mirror.ts';
+import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
 import type { ModuleConfig } from '../../src/config/module-config.ts';
 import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
@@ -22,6 +23,7 @@ import { DiskFile } from '../../src/platform/disk-file.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
+import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
   createMetadataFile,
   type MetadataIdentity,
@@ -35,6 +37,7 @@ import { readIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
+import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
 import { moduleVerbs } from './verbs.ts';
 
@@ -91,7 +94,13 @@ export class MirrorModule {
       config.arbiter.kind === 'witness'
         ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
         : undefined;
-    return new MirrorModule(config, node, log, { bootId, files, transport, metadata, hypervisor, arbiter });
+    const images = new KeptImageFiles(
+      config.volumes.map(({ file }) => file[node.node] as string),
+      config.metadata[node.node] as string,
+      log,
+    );
+    const parts = { bootId, files, transport, metadata, images, hypervisor, arbiter };
+    return new MirrorModule(config, node, log, parts);
   }
 
   private constructor(
@@ -103,6 +112,7 @@ export class MirrorModule {
       files: readonly DiskFile[];
       transport: Awaited<ReturnType<typeof openLinkTransport>>;
       metadata: OpenedMetadata;
+      images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
       arbiter: WitnessArbiter | undefined;
     },
@@ -163,6 +173,8 @@ export class MirrorModule {
             done,
           ),
         exports: { serve: (available, because) => this.#serve(available, because) },
+        keptImages: parts.images,
+        verifyReports: openVerifyReports(config.metadata[node.node] as string, log),
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
           log.error('fatal', { because });

@@ -1,4 +1,5 @@
 /** What a module answers on its control socket. */
+import { z } from 'zod';
 import type { ModuleStatus } from '../../src/base/status.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
@@ -6,6 +7,16 @@ import { refusal } from '../../src/cluster/departure.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
+
+const imageConsent = z.strictObject({
+  loseSince: z.string().max(100).optional(),
+  peerIsOff: z.string().max(100).optional(),
+});
+
+const verifyArgs = z.strictObject({
+  volume: z.string().max(100).optional(),
+  rateBytesPerSecond: z.number().min(1).optional(),
+});
 
 type Command = (done: (error: WorldError | undefined) => void) => void;
 
@@ -32,6 +43,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
   return {
     ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
     status: verb(noArgs, () => moduleStatus(module)),
+    explain: verb(noArgs, async () => ({
+      dryRun: await new Promise((resolve) => mirror.peerFacts.dryRun(resolve)),
+      decisions: mirror.decisions.entries,
+    })),
     start: verb(noArgs, async () => {
       if (mirror.disk.hangs)
         throw refusal('a disk that answers', mirror.disk.sentence ?? '', 'wait, or end what blocks it');
@@ -44,6 +59,9 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       return started((done) => mirror.start(done));
     }),
     prim: verb(noArgs, () => started((done) => mirror.prim(done))),
+    'prim-from-kept-image': verb(imageConsent, ({ loseSince, peerIsOff }) =>
+      run((done) => mirror.primFromImage({ loseSince, peerIsOff }, done)),
+    ),
     second: verb(noArgs, () => started((done) => mirror.second(done))),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
@@ -52,6 +70,8 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       return { done: true };
     }),
     'accept-disk': verb(noArgs, () => started((done) => mirror.acceptDisk(done))),
+    verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
+    'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
     exit: verb(noArgs, () => {
       setImmediate(() => void module.exit());
@@ -84,6 +104,8 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     }),
     resync: pairing.progress,
     lastResync: pairing.lastResync,
+    verify: mirror.verify.report,
+    keptImage: mirror.keptImage.statusFor(mirror.state.data),
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

@@ -8,7 +8,7 @@
 import type { Hypervisor, Wait } from '../../hypervisors/port.ts';
 import type { Clock, Timer } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
-import type { VmPort, VmState, VmWish } from '../../src/cluster/mirror.ts';
+import type { VmPort, VmState, VmWish } from '../../src/cluster/mirror-ports.ts';
 
 /** How long the guest may take to shut down before its VM is destroyed. */
 export const shutdownTimeoutMs = 60_000;

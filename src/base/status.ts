@@ -34,6 +34,48 @@ export interface ResyncProgress {
   readonly etaMs: number | undefined;
 }
 
+/** `running` and `waiting` go on; `complete`: every block was compared; `stopped` by the operator; `interrupted`: `because` says why. */
+export type VerifyOutcome = 'running' | 'waiting' | 'complete' | 'stopped' | 'interrupted';
+
+export interface DifferingRange {
+  readonly volume: string;
+  /** Whole blocks of 64 KiB. */
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  /** The peer's copy was overwritten with this node's, and both are on stable storage. */
+  readonly repaired: boolean;
+}
+
+/** A comparison of both copies in the background, which runs or has ended. */
+export interface VerifyReport {
+  readonly outcome: VerifyOutcome;
+  readonly because: string;
+  readonly volumes: readonly string[];
+  readonly rateBytesPerSecond?: number | undefined;
+  /** Time of day. */
+  readonly startedAt: string;
+  readonly endedAt: string | undefined;
+  readonly elapsedMs: number;
+  readonly totalBytes: number;
+  readonly examinedBytes: number;
+  /** In the order in which they were found. */
+  readonly ranges: readonly DifferingRange[];
+  /** Further ranges that are not listed. */
+  readonly rangesOmitted: number;
+  readonly etaMs: number | undefined;
+}
+
+/** Whether an earlier image of a copy that is not up to date is kept, and why. */
+export interface KeptImageStatus {
+  readonly kept: boolean;
+  readonly because: string;
+  /** Time of day when it was made. */
+  readonly keptAt?: string;
+  /** What the guest wrote after this time is not in it. */
+  readonly contentOf?: string;
+  readonly files?: readonly string[];
+}
+
 export interface VolumeStatus {
   readonly name: string;
   readonly sizeBytes: number;
@@ -60,6 +102,10 @@ export interface ModuleStatus {
   readonly resync: ResyncProgress | undefined;
   /** The last resync that ended in this process. */
   readonly lastResync: ResyncProgress | undefined;
+  /** The verify that runs, or the last one that this node ran, also before its process was restarted. */
+  readonly verify: VerifyReport | undefined;
+  /** `undefined` while nobody needs one. */
+  readonly keptImage: KeptImageStatus | undefined;
   readonly counters: Readonly<Record<string, number>>;
   /** Newest first. */
   readonly decisions: readonly (Decision<string> & { readonly at: string })[];

@@ -9,9 +9,11 @@ import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
 import { packageRoot } from '../platform/program-path.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
+import { addExplainCommand } from './explain-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
+import { addVerifyCommand } from './verify-command.ts';
 import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './outcome.ts';
 
 const exitCodeHelp = `
@@ -30,6 +32,8 @@ function buildProgram(): Command {
     .configureOutput({ outputError: () => {} })
     .addHelpText('after', exitCodeHelp);
   addModuleCommands(program);
+  addExplainCommand(program);
+  addVerifyCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);
   addInspectCommand(program);

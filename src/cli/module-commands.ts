@@ -6,24 +6,29 @@ import { modulePaths, supervisorSocket } from '../config/runtime-paths.ts';
 import { callOnce } from '../platform/control-client.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { printResult, usageError } from './outcome.ts';
-import { decisionsText, moduleText, supervisedText } from './status-text.ts';
+import { moduleText, supervisedText } from './status-text.ts';
 
 /** Deadline of a command that changes what runs, ms: longer than a guest may take to shut down. */
 const commandDeadlineMs = 120_000;
 /** Where the run-time files of this host's modules are, unless the command line says otherwise. */
 const defaultRuntimeDir = '/run/vmpair';
 
-interface ControlOptions {
+export interface ControlOptions {
   readonly control?: string;
   readonly runtimeDir: string;
   readonly json?: boolean;
+}
+
+interface PrimOptions extends ControlOptions {
+  readonly fromKeptImage?: boolean;
+  readonly loseSince?: string;
+  readonly peerIsOff?: string;
 }
 
 /** Verb of a module's control socket -> what the help says. */
 const moduleVerbs: Readonly<Record<string, string>> = {
   start: 'let the module start: it joins its peer, and runs the VM if it is to be primary',
   stop: 'stop the VM if it runs here, and leave the pair',
-  prim: 'start as primary',
   second: 'start as secondary',
   'accept-disk': 'use a disk in doubt as it is, after you have checked it',
   swap: 'move the VM to the other node',
@@ -37,7 +42,7 @@ function onSupervisor(command: Command): Command {
 }
 
 /** A command for one module of this host, named by its VM or by its control socket. */
-function onModule(command: Command): Command {
+export function onModule(command: Command): Command {
   return command
     .argument('[vm]', 'name of the module')
     .option('--runtime-dir <directory>', 'run-time directory of the node', defaultRuntimeDir)
@@ -45,7 +50,7 @@ function onModule(command: Command): Command {
     .option('--json', 'print one JSON line');
 }
 
-function controlOf(vm: string | undefined, { control, runtimeDir }: ControlOptions): string {
+export function controlOf(vm: string | undefined, { control, runtimeDir }: ControlOptions): string {
   if (control !== undefined) return control;
   if (vm === undefined) throw usageError('neither the name of a VM nor --control');
   if (!isModuleName(vm)) throw usageError(`a name that no VM can have: ${JSON.stringify(vm)}`);
@@ -63,12 +68,28 @@ export function addModuleCommands(program: Command): void {
       printResult(options.json ?? false, status, () => moduleText(status));
     },
   );
-  onModule(program.command('explain').description('the last decisions of a module, newest first')).action(
-    async (vm: string | undefined, options: ControlOptions) => {
-      const status = (await callOnce(controlOf(vm, options), 'status')) as ModuleStatus;
-      printResult(options.json ?? false, status.decisions, () => decisionsText(status));
-    },
-  );
+  onModule(program.command('prim').description('start as primary'))
+    .option('--from-kept-image', 'from the image before an unfinished resync whose source is lost for good')
+    .option(
+      '--lose-since <time>',
+      'with it: give up what the guest wrote since; `vmpair status` shows the time',
+    )
+    .option('--peer-is-off <node>', 'with it: the other node is off and stays off')
+    .action(async (vm: string | undefined, options: PrimOptions) => {
+      const { fromKeptImage, loseSince, peerIsOff } = options;
+      if (fromKeptImage !== true && (loseSince !== undefined || peerIsOff !== undefined))
+        throw usageError('--lose-since or --peer-is-off without --from-kept-image');
+      const consent = {
+        ...(loseSince === undefined ? {} : { loseSince }),
+        ...(peerIsOff === undefined ? {} : { peerIsOff }),
+      };
+      const control = controlOf(vm, options);
+      const result =
+        fromKeptImage === true
+          ? await callOnce(control, 'prim-from-kept-image', consent, commandDeadlineMs)
+          : await callOnce(control, 'prim', {}, commandDeadlineMs);
+      printResult(options.json ?? false, result, () => 'prim: done');
+    });
   for (const [verbName, description] of Object.entries(moduleVerbs)) {
     onModule(program.command(verbName).description(description)).action(
       async (vm: string | undefined, options: ControlOptions) => {

@@ -1,6 +1,6 @@
 /** Statuses as text for people: one headline with the reason, then the particulars. */
 import { sizeText } from '../base/size-text.ts';
-import type { ModuleStatus, ResyncProgress } from '../base/status.ts';
+import type { ModuleStatus, ResyncProgress, VerifyReport } from '../base/status.ts';
 import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 
@@ -15,6 +15,28 @@ function resyncText(resync: ResyncProgress): string {
   return `resync as ${direction}: ${percent} %, ${amounts}, ${pace}${eta} (${rule}: ${because})`;
 }
 
+/** Ranges that are shown; `--json` has all that are kept. */
+const rangesShown = 20;
+
+/** One line how far a verify is or how it ended, then the ranges that differed. */
+export function verifyText(report: VerifyReport): string[] {
+  const { outcome, because, examinedBytes, totalBytes, elapsedMs, etaMs, ranges, rangesOmitted } = report;
+  const percent = totalBytes === 0 ? 100 : Math.floor((examinedBytes / totalBytes) * 100);
+  const eta = etaMs === undefined ? '' : `, about ${Math.ceil(etaMs / 1000)} s left`;
+  const when = report.endedAt === undefined ? `since ${report.startedAt}` : `at ${report.endedAt}`;
+  const amount = `${percent} %, ${sizeText(examinedBytes)} of ${sizeText(totalBytes)} in ${Math.ceil(elapsedMs / 1000)} s`;
+  const count = ranges.length + rangesOmitted;
+  const found = outcome === 'complete' ? '' : `, ${count} different so far`;
+  const lines = [`verify ${outcome} ${when}: ${amount}${found}${eta}: ${because}`];
+  for (const { volume, offsetBytes, lengthBytes, repaired } of ranges.slice(0, rangesShown)) {
+    lines.push(
+      `  ${volume} at ${offsetBytes}, ${sizeText(lengthBytes)}: ${repaired ? 'repaired' : 'not repaired yet'}`,
+    );
+  }
+  if (count > rangesShown) lines.push(`  and ${count - Math.min(count, rangesShown)} more`);
+  return lines;
+}
+
 export function moduleText(status: ModuleStatus): string {
   const { axes } = status;
   const lines = [
@@ -26,7 +48,9 @@ export function moduleText(status: ModuleStatus): string {
       `  ${volume.name}: ${sizeText(volume.sizeBytes)}, ${sizeText(volume.dirtyBytes)} dirty, ${volume.nbd}`,
     );
   }
+  if (status.keptImage !== undefined) lines.push(`  ${status.keptImage.because}`);
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);
+  if (status.verify !== undefined) lines.push(...verifyText(status.verify).map((line) => `  ${line}`));
   return lines.join('\n');
 }
 
@@ -35,7 +59,7 @@ export function decisionsText(status: ModuleStatus): string {
   const lines = status.decisions.map(
     ({ at, action, rule, because }) => `${at}  ${action} (${rule}): ${because}`,
   );
-  return [moduleText(status), ...lines].join('\n');
+  return lines.join('\n');
 }
 
 export function supervisedText(modules: readonly SupervisedStatus[]): string {

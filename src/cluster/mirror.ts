@@ -6,92 +6,39 @@
  * It does not know sockets, files or hypervisors, and no clock but its port.
  */
 import type { Arbiter } from '../arbiter/arbiter.ts';
-import type { Clock, Timer } from '../base/clock.ts';
-import type { BootId, IdSource, NodeName, OperationId } from '../base/identity.ts';
-import type { Log } from '../base/log.ts';
-import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
-import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
+import type { Timer } from '../base/clock.ts';
+import type { OperationId } from '../base/identity.ts';
+import type { PersistentState, PendingOperation } from '../disk/state.ts';
 import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
-import {
-  completion,
-  forEachReplica,
-  type MetadataPort,
-  Replica,
-  type ReplicaVolume,
-} from '../engine/replica.ts';
+import { completion, forEachReplica, Replica } from '../engine/replica.ts';
 import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
-import type { BlockChecksum } from '../engine/block-digests.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
-import { type FrameHeader, FrameType, linkProtocolVersion } from '../link/frames.ts';
-import type { LinkTransport } from '../link/transport.ts';
+import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
 import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
-import { decideAlone, type Timers } from './decide-alone.ts';
+import { decideAlone } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
-import { type DiskFileFacts, doubtSentence } from './disk-file-facts.ts';
-import { type DoubtMark, DiskTrouble } from './disk-trouble.ts';
+import { doubtSentence } from './disk-file-facts.ts';
+import { DiskTrouble } from './disk-trouble.ts';
+import { KeptImage } from './kept-image.ts';
 import { LinkSession } from './link-session.ts';
+import {
+  type MirrorConfig,
+  type MirrorMetadata,
+  type MirrorPorts,
+  type MirrorVolume,
+  type VmState,
+  type VmWish,
+  watchedMetadata,
+} from './mirror-ports.ts';
 import { Pairing } from './pairing.ts';
-
-export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
-
-/** What the VM should be; level-triggered: the edge works towards the latest wish and reports through `vmChanged`. */
-export type VmWish = 'running' | 'paused' | 'stopped-gracefully' | 'destroyed' | 'as-is';
-
-export interface VmPort {
-  want(wish: VmWish, because: string): void;
-}
-
-/** Who uses the volumes: the NBD servers. */
-export interface ExportPort {
-  /** True: connections are served (requests may be held). False: clients are dropped and new ones told why. */
-  serve(available: boolean, because: string): void;
-}
-
-export interface MirrorMetadata extends MetadataPort {
-  persist(state: PersistentState, done: (ok: boolean) => void): void;
-}
-
-export interface MirrorConfig {
-  readonly timers: Timers;
-  readonly failover: boolean;
-  readonly preferred: NodeName | undefined;
-  /** This boot of this host. */
-  readonly bootId: BootId;
-  /** This start of the process. */
-  readonly instance: string;
-  /** False: no VM is configured and whoever connects to the exports is the guest. */
-  readonly hasVm: boolean;
-  /** Limit that the operator set for resyncs, bytes per second. */
-  readonly resyncBytesPerSecondMax?: number | undefined;
-}
-
-export interface MirrorPorts {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly ids: IdSource;
-  readonly transport: LinkTransport;
-  /** `undefined`: no arbiter. */
-  readonly arbiter: Arbiter | undefined;
-  readonly metadata: MirrorMetadata;
-  readonly checksum: BlockChecksum;
-  readonly vm: VmPort;
-  readonly exports: ExportPort;
-  readonly doubtMark: DoubtMark;
-  /** Looks at the disk files; answers once, or never while a disk hangs. */
-  inspectFiles(done: (facts: readonly DiskFileFacts[]) => void): void;
-  /** The time of day, for people. */
-  wallTime(): string;
-  /** Metadata cannot be made durable any more: the process must end, and the peer copes. */
-  fatal(because: string): void;
-}
-
-export interface MirrorVolume extends ReplicaVolume {
-  readonly bitmap: DirtyBitmap;
-}
+import { PeerFacts } from './peer-facts.ts';
+import { type ImageConsent, lineageAfter, StartFromImage } from './start-from-image.ts';
+import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
 export const evaluateIntervalMs = 100;
@@ -107,6 +54,10 @@ export class Mirror {
   readonly departure: Departure;
   readonly session: LinkSession;
   readonly disk: DiskTrouble;
+  readonly peerFacts: PeerFacts;
+  readonly verify: Verify;
+  readonly keptImage: KeptImage;
+  readonly #fromImage: StartFromImage;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -195,6 +146,42 @@ export class Mirror {
         this.linkProblem = because;
       },
     });
+    this.peerFacts = new PeerFacts(this, clock);
+    const { counters } = this.primary;
+    this.verify = new Verify(
+      {
+        mirror: this,
+        channelOfPair: () => this.#channelOfPair(),
+        guestActivity: () => counters.writes + counters.flushes,
+        flushBoth: (done) => this.primary.flushAll(done),
+        diskFailed: events.diskFailed,
+        wallTime: () => ports.wallTime(),
+      },
+      { clock, replicas: this.replicas, checksum: ports.checksum },
+      ports.verifyReports,
+    );
+    this.keptImage = new KeptImage(ports.keptImages, this.decisions);
+    this.#fromImage = new StartFromImage(
+      {
+        mirror: this,
+        image: this.keptImage,
+        connected: () => this.session.channel !== undefined,
+        unheardMs: () => this.session.watch.unheardMs,
+        operationOpen: () => this.#operation.open !== undefined || this.#flushing || this.#becomingAlone,
+        operationId: () => ports.ids.operationId(),
+        begin: (operation) => {
+          if (ports.arbiter === undefined) this.#granted(operation);
+          else this.#operation.begin(operation);
+        },
+        changed: () => {
+          this.pairing.sayHello();
+          this.evaluate();
+        },
+      },
+      ports.arbiter,
+      this.replicas,
+      this.secondary,
+    );
     this.#operation = new ArbiterOperation(ports.arbiter ?? noArbiter, clock, {
       persistPending: (pending, done) => this.persist({ pending }, done),
       resolved: (outcome) => this.#resolved(outcome),
@@ -210,6 +197,9 @@ export class Mirror {
         operationId: () => ports.ids.operationId(),
         standDown: (because, then) => this.#standDown(because, then),
         serve: () => this.#serve(),
+        keepImage: (neededBytes, then) =>
+          this.keptImage.keepBefore(this.state.data, this.state, neededBytes, then),
+        pairIsInSync: () => this.keptImage.discard(),
         changed: () => this.evaluate(),
         diskFailed: events.diskFailed,
       },
@@ -231,7 +221,10 @@ export class Mirror {
           this.#want('stopped-gracefully', 'the operator asked for it');
           this.#whenVmStopped(then);
         },
-        stopExports: (because) => ports.exports.serve(false, because),
+        stopExports: (because) => {
+          ports.exports.serve(false, because);
+          this.verify.look();
+        },
         serve: () => this.#serve(),
         becomeAlone: () => this.#becomeAlone(),
         end: (done) => this.#end(done),
@@ -280,7 +273,10 @@ export class Mirror {
     return this.#mayNotClaim;
   }
   get operationOpen(): boolean {
-    return this.#operation.open !== undefined;
+    return this.#operation.open !== undefined || this.#fromImage.underWay;
+  }
+  get channel(): PeerChannel | undefined {
+    return this.session.channel;
   }
   /** Connected to a peer that can take part. */
   get #peerAnswers(): boolean {
@@ -294,13 +290,15 @@ export class Mirror {
     return this.config.preferred === undefined ? self < peer : this.config.preferred === self;
   }
 
-  hello(round: number): Hello {
+  /** What this side says of its copy; `afterBlip`: as if the link had been lost a moment ago. */
+  #facts(afterBlip: boolean): CopyFacts {
     const { state } = this;
     const guestRuns = this.serving && (!this.config.hasVm || this.vm === 'running' || this.vm === 'paused');
     const clean = this.replicas.every((replica) => replica.bitmap.count === 0);
-    const canResume = this.serving && this.primary.gate === 'held' && !this.primary.soloAllowed && clean;
+    const holds = this.primary.gate === 'held' || (afterBlip && this.primary.gate === 'open');
+    const canResume = this.serving && holds && !this.primary.soloAllowed && clean;
     const { resumeWithBoot } = this.pairing;
-    const facts: CopyFacts = {
+    return {
       data: state.data,
       path: [...state.path],
       generation: state.generation,
@@ -314,6 +312,24 @@ export class Mirror {
       ...(canResume && resumeWithBoot !== undefined ? { resumeWithBoot } : {}),
       bootId: this.config.bootId,
     };
+  }
+
+  /** For display: what this side would say if the link were lost and came back now. */
+  factsAfterBlip(): CopyFacts {
+    return this.#facts(true);
+  }
+
+  /** The channel of a pair that is in sync and works; otherwise why there is none, for people. */
+  #channelOfPair(): PeerChannel | string {
+    const { channel } = this.session;
+    if (this.disk.present) return this.disk.failure ?? 'a disk of this node does not work';
+    if (channel === undefined || this.pairing.phase !== 'in-sync')
+      return `the pair is not in sync (${this.pairing.phase})`;
+    return this.primary.gate === 'open' ? channel : 'writes are held for a moment';
+  }
+
+  hello(round: number): Hello {
+    const { state } = this;
     return {
       type: 'hello',
       protocols: [linkProtocolVersion],
@@ -325,7 +341,7 @@ export class Mirror {
       round,
       started: this.run === 'started' && !this.disk.present && !this.departure.handing,
       ...(this.disk.failure === undefined ? {} : { failure: this.disk.failure }),
-      facts,
+      facts: this.#facts(false),
     };
   }
 
@@ -365,6 +381,7 @@ export class Mirror {
         // Otherwise this process is about to end.
         if (!ok) return;
         const { state } = this;
+        if (state.data === 'up-to-date') this.keptImage.discard();
         const guestMayRun = !this.config.hasVm || this.vm === 'running' || this.vm === 'paused';
         if (state.role === 'primary' && state.data === 'up-to-date' && !this.rebooted && guestMayRun) {
           this.serving = true;
@@ -400,6 +417,9 @@ export class Mirror {
   // ---- the situation, again and again -------------------------------------------------------------------------------------
 
   evaluate(): void {
+    const { phase } = this.pairing;
+    if (phase !== 'down' && phase !== 'handshake') this.peerFacts.forget();
+    this.verify.look();
     this.#tick?.cancel();
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
@@ -504,6 +524,8 @@ export class Mirror {
           if (this.run === 'stopped' || this.departure.handing || this.disk.present || !stillWanted) return;
           if (operation.expected !== undefined && this.#peerAnswers) return;
           this.#operation.begin(operation);
+          // A connected peer that cannot take part now may be able to before the arbiter has answered.
+          this.pairing.sayHello();
         },
       ),
     );
@@ -543,9 +565,7 @@ export class Mirror {
     const { next } = operation;
     const { state } = this;
     const lineage = {
-      path: [...state.path, next.operationId].slice(-pathEntriesMax),
-      generation: next.generation,
-      holder: next.holder,
+      ...lineageAfter(state, next),
       pending: undefined,
       peerData: 'unknown' as const,
     };
@@ -571,6 +591,7 @@ export class Mirror {
     this.#becomingAlone = true;
     const turn = this.#turn;
     this.persist(patch, () => {
+      this.keptImage.discard();
       if (this.#turn === turn) this.#becomeAlone();
     });
   }
@@ -652,6 +673,7 @@ export class Mirror {
     this.primary.abandon();
     this.serving = false;
     this.#paused = false;
+    this.verify.look();
     this.#want('destroyed', because);
     this.#whenVmStopped(then);
   }
@@ -680,13 +702,9 @@ export class Mirror {
     const { channel } = this.session;
     if (channel === undefined) return undefined;
     const { phase } = this.pairing;
-    const isTarget = phase === 'resync-target' || phase === 'compare-target';
-    const isResync =
-      header.type === FrameType.resyncWrite ||
-      header.type === FrameType.resyncZero ||
-      header.type === FrameType.checksumRequest;
-    if (this.serving || (!isTarget && (isResync || phase !== 'in-sync')))
-      return 'a request that this side did not agree to';
+    // In sync, blocks are compared and repaired by a verify.
+    const takesPart = phase === 'resync-target' || phase === 'compare-target' || phase === 'in-sync';
+    if (this.serving || !takesPart) return 'a request that this side did not agree to';
     return this.secondary.request(header, payload, channel);
   }
 
@@ -699,7 +717,10 @@ export class Mirror {
     switch (message.type) {
       case 'hello': {
         const mismatch = this.#mismatch(message);
-        if (mismatch === undefined) return this.pairing.control(message);
+        if (mismatch === undefined) {
+          this.peerFacts.observe(message.facts);
+          return this.pairing.control(message);
+        }
         // The peer closes when it has read why; closing here could lose the sentence.
         this.session.channel?.control({ type: 'refuse', because: mismatch });
         this.linkProblem = mismatch;
@@ -708,6 +729,10 @@ export class Mirror {
       case 'refuse':
         this.linkProblem = message.because;
         return `a refusal: ${message.because}`;
+      case 'facts':
+      case 'facts-request':
+        this.peerFacts.control(message);
+        return undefined;
       case 'handover':
       case 'handover-accepted':
       case 'leave-request':
@@ -770,7 +795,9 @@ export class Mirror {
     const { state } = this;
     if (this.serving) return done(undefined);
     if (state.data === 'outdated' || state.data === 'inconsistent') {
-      const next = 'start the peer, which has the newer copy';
+      const image =
+        this.keptImage.facts === undefined ? '' : '; if it is lost: `vmpair prim VM --from-kept-image`';
+      const next = `start the peer, which has the newer copy${image}`;
       return done(refusal('a copy that is up to date on this node', `it is ${state.data}`, next));
     }
     if (this.disk.doubt !== 'none')
@@ -824,6 +851,11 @@ export class Mirror {
     });
   }
 
+  /** Makes this node primary with the image from before an unfinished resync, whose source is lost. */
+  primFromImage(consent: ImageConsent, done: CommandDone): void {
+    this.#fromImage.start(consent, done);
+  }
+
   /** Starts this node so that it waits for its peer and never takes over before it was in sync. */
   second(done: CommandDone): void {
     if (this.serving)
@@ -834,20 +866,6 @@ export class Mirror {
       done(undefined);
     });
   }
-}
-
-/** Metadata whose requests are watched; `failed` is told before the caller when something could not be made durable. */
-function watchedMetadata(metadata: MirrorMetadata, watch: RequestWatch, failed: () => void): MirrorMetadata {
-  const guard = (done: (ok: boolean) => void) =>
-    watch.guard((ok: boolean) => {
-      if (!ok) failed();
-      done(ok);
-    });
-  return {
-    persist: (state, done) => metadata.persist(state, guard(done)),
-    writeActivityLog: (volume, hot, done) => metadata.writeActivityLog(volume, hot, guard(done)),
-    writeBitmap: (volume, bitmap, done) => metadata.writeBitmap(volume, bitmap, guard(done)),
-  };
 }
 
 /** Never asked: without an arbiter, operations are decided without it. */

@@ -13,6 +13,7 @@ import type { OperationId } from '../base/identity.ts';
 import type { ResyncProgress } from '../base/status.ts';
 import { pathEntriesMax, type PersistentState, type PendingOperation } from '../disk/state.ts';
 import type { BlockChecksum } from '../engine/block-digests.ts';
+import { coveredBytes } from '../engine/coverage.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
@@ -38,6 +39,7 @@ export type PairPhase =
   | 'finishing'
   | 'in-sync';
 
+type Proposal = Extract<ControlMessage, { type: 'propose' }>;
 type PersistPatch = Partial<PersistentState>;
 
 /** What pairing needs of the module around it. */
@@ -59,6 +61,10 @@ export interface PairingHost {
   standDown(because: string, then: () => void): void;
   /** The node may serve now: over the channel with the peer, or alone. Starts or resumes the VM. */
   serve(): void;
+  /** The copy is about to become inconsistent; `then` when its earlier image is kept, or will not be. */
+  keepImage(neededBytes: number, then: () => void): void;
+  /** This copy is durably up to date, as one of a pair. */
+  pairIsInSync(): void;
   /** The pair's situation changed. */
   changed(): void;
   diskFailed(volume: string, during: string): void;
@@ -178,7 +184,7 @@ export class Pairing {
         this.#consider();
         return undefined;
       case 'propose':
-        this.#proposal(message.round, message.peerRound, message.rule);
+        this.#proposal(message);
         return undefined;
       case 'accept':
         return this.#accepted(message.round, message.peerRound);
@@ -233,6 +239,7 @@ export class Pairing {
         round: proposal.round,
         peerRound: proposal.peerRound,
         rule: verdict.rule,
+        coveredBytes: coveredBytes(this.#parts.replicas),
       });
     };
     if (verdict.scope === 'none') return send();
@@ -268,7 +275,7 @@ export class Pairing {
   }
 
   /** The peer is the source and asks this side to make its part durable. */
-  #proposal(round: number, peerRound: number, rule: string): void {
+  #proposal({ round, peerRound, rule, coveredBytes: theirBytes }: Proposal): void {
     const channel = this.#channel;
     const verdict = this.verdict;
     const stale = peerRound !== this.#round || round !== this.#theirs?.round || this.phase !== 'handshake';
@@ -297,10 +304,13 @@ export class Pairing {
           (replica, done) => replica.fold(done),
           () => {
             if (this.#channel !== channel) return;
-            this.#mirror.persist(this.#targetPatch(verdict), () => {
+            this.#keepImage(verdict, theirBytes, () => {
               if (this.#channel !== channel) return;
-              this.#sendDirtyBits(channel);
-              accept(verdict.targetStaysUpToDate ? 'compare-target' : 'resync-target');
+              this.#mirror.persist(this.#targetPatch(verdict), () => {
+                if (this.#channel !== channel) return;
+                this.#sendDirtyBits(channel);
+                accept(verdict.targetStaysUpToDate ? 'compare-target' : 'resync-target');
+              });
             });
           },
         );
@@ -316,6 +326,14 @@ export class Pairing {
     if (verdict.scope !== 'full' || source === undefined) return given;
     const { path, generation, holder } = source;
     return { ...given, path, generation, holder, base: path.at(-1) };
+  }
+
+  /** What may be overwritten takes room a second time, beside the image. */
+  #keepImage(verdict: ResyncVerdict, theirBytes: number, then: () => void): void {
+    if (verdict.targetStaysUpToDate) return then();
+    const { replicas } = this.#parts;
+    const isFull = verdict.scope === 'full';
+    this.#host.keepImage(isFull ? Infinity : theirBytes + coveredBytes(replicas), then);
   }
 
   #sendDirtyBits(channel: PeerChannel): void {
@@ -500,6 +518,7 @@ export class Pairing {
         () => {
           if (this.#channel !== channel || channel === undefined) return;
           channel.control({ type: 'in-sync-persisted', generation });
+          this.#host.pairIsInSync();
           this.#nowInSync('be secondary');
           this.#host.changed();
         },
@@ -515,7 +534,9 @@ export class Pairing {
     this.resumeWithBoot = this.#theirs?.facts.bootId;
     this.#resync = undefined;
     this.#pointOfNoReturn = false;
-    this.#mirror.persist({ base: state.path.at(-1), bootId: this.#mirror.config.bootId }, () => {});
+    this.#mirror.persist({ base: state.path.at(-1), bootId: this.#mirror.config.bootId }, () =>
+      this.#host.pairIsInSync(),
+    );
     this.#nowInSync('be primary of a pair');
     this.#host.changed();
     return undefined;

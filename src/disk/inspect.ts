@@ -57,6 +57,13 @@ export interface MetadataReport {
   readonly volumes: readonly (VolumeReport | undefined)[];
 }
 
+/** What the superblock that recovery would use says; `undefined`: it would refuse the file. */
+export function chosenState({ copies, verdict }: MetadataReport): PersistentState | undefined {
+  if (verdict.action !== 'use') return undefined;
+  const [zero, one] = copies;
+  return (zero.sequence ?? -1) > (one.sequence ?? -1) ? zero.state : one.state;
+}
+
 export function inspectMetadata(reader: MetadataReader): MetadataReport {
   const decoded = [readCopy(reader, 0), readCopy(reader, 1)] as const;
   const choice = chooseSuperblock([

@@ -56,8 +56,13 @@ const rounds = { round: z.number().int(), peerRound: z.number().int() };
 
 const message = z.discriminatedUnion('type', [
   hello,
-  /** Source to target: this is what my table says; make your part durable. */
-  z.strictObject({ type: z.literal('propose'), ...rounds, rule: z.string() }),
+  /** Source to target: this is what my table says, and so much I know of to examine; make your part durable. */
+  z.strictObject({
+    type: z.literal('propose'),
+    ...rounds,
+    rule: z.string(),
+    coveredBytes: z.number().int().min(0),
+  }),
   /** Target to source: done; dirty bits of the target went ahead as frames. */
   z.strictObject({ type: z.literal('accept'), ...rounds }),
   /** Source to target: both copies are equal and flushed, this is the lineage now. */
@@ -87,6 +92,9 @@ const message = z.discriminatedUnion('type', [
     examinedBytes: z.number(),
     sentBytes: z.number(),
   }),
+  /** What do you hold now? / This. For display only, in every phase: nothing is decided by it. */
+  z.strictObject({ type: z.literal('facts-request') }),
+  z.strictObject({ type: z.literal('facts'), facts: copyFacts, coveredBytes: z.number().int().min(0) }),
   /** Why the sender closes the connection for good; shown to the operator on both sides. */
   z.strictObject({ type: z.literal('refuse'), because: z.string() }),
 ]);

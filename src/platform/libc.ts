@@ -2,7 +2,7 @@
  * System calls that Node has no function for, through the C library (Linux on x64 and arm64, glibc). The library is
  * loaded at the first call, so importing this file is harmless everywhere.
  *
- * Two kinds of calls: short ones run in the event loop; those that may wait for a disk (`fallocateAsync`, `seekAsync`)
+ * Two kinds of calls: short ones run in the event loop; those that may wait for a disk (`fallocateAsync`, `seekAsync`, `reflink`)
  * run on Node's thread pool, a bounded number at a time. Failed calls throw or answer a `SystemCallError` with the name
  * of the errno; callers give it a meaning.
  */
@@ -31,7 +31,7 @@ interface Libc {
   readonly lseek: AsyncCall;
   readonly posixFadvise: Call;
   readonly fcntl: Call;
-  readonly ioctl: Call;
+  readonly ioctl: AsyncCall;
 }
 
 let loaded: Libc | undefined;
@@ -53,7 +53,7 @@ function load(): Libc {
       lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)').async,
       posixFadvise: library.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)'),
       fcntl: library.func('int fcntl(int fd, int command, void *lock)'),
-      ioctl: library.func('int ioctl(int fd, unsigned long request, int argument)'),
+      ioctl: library.func('int ioctl(int fd, unsigned long request, int argument)').async,
     };
   } catch (error) {
     throw unsupported(`no usable libc.so.6 (${String(error)})`, error);
@@ -158,11 +158,19 @@ export function lockOwner(fd: number): number | undefined {
   return lock.readInt16LE(0) !== lockTypes.unlocked && processId > 0 ? processId : undefined;
 }
 
-/** ioctl FICLONE: `target` shares all blocks of `source`. False: this file system, or this pair, cannot. */
-export function reflink(targetFd: number, sourceFd: number): boolean {
+const cannotClone = ['ENOTSUP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS'];
+
+/**
+ * ioctl FICLONE: `target` shares all blocks of `source`; what is not on the disk yet is written first, so it runs on the thread
+ * pool. False: this file system, or this pair of files, cannot. Rejects with `SystemCallError`.
+ */
+export function reflink(targetFd: number, sourceFd: number): Promise<boolean> {
   const ficlone = 0x40049409;
-  if (libc().ioctl(targetFd, ficlone, sourceFd) === 0) return true;
-  const code = errnoName();
-  if (['ENOTSUP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS'].includes(code)) return false;
-  throw new SystemCallError('ioctl FICLONE', code);
+  return new Promise((resolve, reject) => {
+    callAsync('ioctl FICLONE', libc().ioctl, [targetFd, ficlone, sourceFd], (error) => {
+      if (error === undefined) resolve(true);
+      else if (cannotClone.includes(error.code)) resolve(false);
+      else reject(error);
+    });
+  });
 }

@@ -52,6 +52,8 @@ describe('texts for people', () => {
         etaMs: 1500,
       },
       lastResync: undefined,
+      verify: undefined,
+      keptImage: undefined,
       counters: {},
       decisions: [],
     };

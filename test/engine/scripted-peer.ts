@@ -54,6 +54,14 @@ export class ScriptedPeer implements LinkConnection {
     if (!this.channel.answerArrived(header, [])) throw new Error('nobody waits for this answer');
   }
 
+  /** Answers a question for checksums. */
+  answerChecksums(request: SentRequest | undefined, digests: Uint8Array): void {
+    if (request === undefined || request.answered) throw new Error('no such request is open');
+    request.answered = true;
+    const header = { ...request.header, type: FrameType.checksumReply, payloadBytes: digests.length };
+    if (!this.channel.answerArrived(header, [digests])) throw new Error('nobody waits for this answer');
+  }
+
   /** Answers everything, also what is sent because of that. */
   answerAll(): void {
     for (let request = this.open()[0]; request !== undefined; request = this.open()[0]) this.answer(request);

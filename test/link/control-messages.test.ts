@@ -60,7 +60,7 @@ const saying = <Type extends string>(type: Type) => fc.record({ type: fc.constan
 
 const message: fc.Arbitrary<ControlMessage> = fc.oneof(
   { weight: 4, arbitrary: hello as fc.Arbitrary<ControlMessage> },
-  fc.record({ type: fc.constant('propose' as const), ...rounds, rule: text }),
+  fc.record({ type: fc.constant('propose' as const), ...rounds, rule: text, coveredBytes: count }),
   fc.record({ type: fc.constant('accept' as const), ...rounds }),
   fc.record({
     type: fc.constant('in-sync' as const),
@@ -76,6 +76,12 @@ const message: fc.Arbitrary<ControlMessage> = fc.oneof(
   saying('leave-refused'),
   saying('outdated'),
   saying('refuse'),
+  only('facts-request'),
+  fc.record({
+    type: fc.constant('facts' as const),
+    facts,
+    coveredBytes: count,
+  }) as fc.Arbitrary<ControlMessage>,
   fc.record({
     type: fc.constant('progress' as const),
     totalBytes: count,

@@ -7,12 +7,12 @@ import { useTemporaryDirectory } from './temporary-directory.ts';
 describe('system calls', () => {
   const newPath = useTemporaryDirectory();
 
-  it('reflink shares the whole content, or says that the file system cannot and changes nothing', () => {
+  it('reflink shares the whole content, or says that the file system cannot and changes nothing', async () => {
     const [source, target] = [newPath(), newPath()];
     fs.writeFileSync(source, Buffer.alloc(65536, 'source'));
     fs.writeFileSync(target, 'target');
     const [from, to] = [fs.openSync(source, 'r'), fs.openSync(target, 'r+')];
-    const expected = reflink(to, from) ? fs.readFileSync(source) : Buffer.from('target');
+    const expected = (await reflink(to, from)) ? fs.readFileSync(source) : Buffer.from('target');
     expect(fs.readFileSync(target).equals(expected)).to.equal(true);
     for (const fd of [from, to]) fs.closeSync(fd);
   });

@@ -77,10 +77,23 @@ export class Checkers {
     return both ? [host, other] : [host];
   }
 
+  /** The operator starts `host` from an earlier image: what was acknowledged before is given up. */
+  historyGivenUp(host: SimulatedHost): void {
+    this.#acknowledgedIn = [];
+    this.#world.histories.forEach((history, volume) =>
+      history.beginAnew(host.disks[volume]?.seen as Uint32Array),
+    );
+  }
+
   readonly #durable = new Map<SimulatedHost, PersistentState>();
 
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {
+    const worth = this.#durable.get(host)?.data;
+    const hadData = worth === 'up-to-date' || worth === 'outdated';
+    // What was a whole copy a moment ago is kept, byte for byte, before it becomes half of one.
+    if (state.data === 'inconsistent' && hadData && host.images.possible && !host.images.equalsDisks())
+      this.#world.violation(`${host.name} became inconsistent without an image of what it was`);
     this.#durable.set(host, state);
     const before = this.#generation.get(host) ?? 0;
     if (state.generation < before) {

@@ -59,13 +59,20 @@ const initial: Request = {
 export class GuestHistory {
   readonly volume: number;
   readonly #sectors = new Map<number, Request[]>();
-  readonly #initialTags: Uint32Array;
+  #initialTags: Uint32Array;
   /** Acknowledged and not flushed. */
   readonly #unflushed = new Set<Request>();
 
   constructor(volume: number, initialTags: Uint32Array) {
     this.volume = volume;
     this.#initialTags = initialTags.slice();
+  }
+
+  /** The operator gives up everything so far: from now on, this is what was there at first. */
+  beginAnew(tags: Uint32Array): void {
+    this.#sectors.clear();
+    this.#unflushed.clear();
+    this.#initialTags = tags.slice();
   }
 
   begun(request: Request): void {

@@ -3,7 +3,8 @@
  * what the supervisor does: start the process again after it died, and pause the VM when that takes too long.
  */
 import { silentLog } from '../../src/base/log.ts';
-import { Mirror, type MirrorConfig, type MirrorPorts } from '../../src/cluster/mirror.ts';
+import { Mirror } from '../../src/cluster/mirror.ts';
+import type { MirrorConfig, MirrorPorts } from '../../src/cluster/mirror-ports.ts';
 import { createMetadata, metadataSizeBytes, openMetadata } from '../../src/disk/metadata-store.ts';
 import type { OpenedMetadata } from '../../src/disk/metadata-store.ts';
 import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
@@ -13,6 +14,7 @@ import type { PowerCount } from './guest-history.ts';
 import { type GuestHost, SimulatedGuest } from './simulated-guest.ts';
 import type { Random } from './random.ts';
 import { SimulatedDisk, tagChecksum } from './simulated-disk.ts';
+import { SimulatedImages } from './simulated-images.ts';
 import type { Side } from './simulated-link.ts';
 import { metadataPort, ringBlocks, TimedStorage } from './simulated-metadata.ts';
 import { Life } from './simulated-time.ts';
@@ -33,6 +35,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
   readonly side: Side;
   readonly disks: readonly SimulatedDisk[];
   readonly storage: TimedStorage;
+  readonly images: SimulatedImages;
   readonly vm: SimulatedVm;
   powerLosses = 0;
   powered = true;
@@ -57,6 +60,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.#random = random;
     this.#bootId = random.hexId();
     this.disks = world.volumes.map(({ sizeBytes }) => new SimulatedDisk(sizeBytes, time, random));
+    this.images = new SimulatedImages(this.disks, time, random);
     this.storage = new TimedStorage(metadataSizeBytes(world.volumes, ringBlocks), time, random);
     createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
     this.storage.settle();
@@ -139,6 +143,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
             done(ok);
           }),
       },
+      keptImages: this.images.openedBy(life),
       checksum: tagChecksum,
       vm: {
         want: (wish, because) => {

@@ -1,5 +1,5 @@
 /** The metadata file of a simulated host: the test disk of test/disk with completions in virtual time, in any order. */
-import type { MirrorMetadata } from '../../src/cluster/mirror.ts';
+import type { MirrorMetadata } from '../../src/cluster/mirror-ports.ts';
 import type { BlockError } from '../../src/base/block-device.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import { SimulatedStorage } from '../disk/simulated-storage.ts';

@@ -2,7 +2,7 @@
  * The VM on one host, and the edge that works towards the wish of the module: level-triggered, with delays. It goes on when
  * the module process dies, and ends with its host. A guest lives in it from its start to its end.
  */
-import type { VmState, VmWish } from '../../src/cluster/mirror.ts';
+import type { VmState, VmWish } from '../../src/cluster/mirror-ports.ts';
 import type { Random } from './random.ts';
 import type { SimulatedTime } from './simulated-time.ts';
 import type { Timer } from '../../src/base/clock.ts';

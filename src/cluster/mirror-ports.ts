@@ -1,0 +1,95 @@
+/** What a mirror stands on: its outside as ports, and the settings that do not change while it lives. */
+import type { Arbiter } from '../arbiter/arbiter.ts';
+import type { Clock } from '../base/clock.ts';
+import type { BootId, IdSource, NodeName } from '../base/identity.ts';
+import type { Log } from '../base/log.ts';
+import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
+import type { PersistentState } from '../disk/state.ts';
+import type { BlockChecksum } from '../engine/block-digests.ts';
+import type { MetadataPort, ReplicaVolume } from '../engine/replica.ts';
+import type { RequestWatch } from '../engine/request-watch.ts';
+import type { LinkTransport } from '../link/transport.ts';
+import type { Timers } from './decide-alone.ts';
+import type { DiskFileFacts } from './disk-file-facts.ts';
+import type { DoubtMark } from './disk-trouble.ts';
+import type { KeptImagePort } from './kept-image.ts';
+import type { VerifyReportStore } from './verify.ts';
+
+export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
+
+/** What the VM should be; level-triggered: the edge works towards the latest wish and reports through `vmChanged`. */
+export type VmWish = 'running' | 'paused' | 'stopped-gracefully' | 'destroyed' | 'as-is';
+
+export interface VmPort {
+  want(wish: VmWish, because: string): void;
+}
+
+/** Who uses the volumes: the NBD servers. */
+export interface ExportPort {
+  /** True: connections are served (requests may be held). False: clients are dropped and new ones told why. */
+  serve(available: boolean, because: string): void;
+}
+
+export interface MirrorMetadata extends MetadataPort {
+  persist(state: PersistentState, done: (ok: boolean) => void): void;
+}
+
+export interface MirrorConfig {
+  readonly timers: Timers;
+  readonly failover: boolean;
+  readonly preferred: NodeName | undefined;
+  /** This boot of this host. */
+  readonly bootId: BootId;
+  /** This start of the process. */
+  readonly instance: string;
+  /** False: no VM is configured and whoever connects to the exports is the guest. */
+  readonly hasVm: boolean;
+  /** Limit that the operator set for resyncs, bytes per second. */
+  readonly resyncBytesPerSecondMax?: number | undefined;
+}
+
+export interface MirrorPorts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly ids: IdSource;
+  readonly transport: LinkTransport;
+  /** `undefined`: no arbiter. */
+  readonly arbiter: Arbiter | undefined;
+  readonly metadata: MirrorMetadata;
+  readonly checksum: BlockChecksum;
+  readonly vm: VmPort;
+  readonly exports: ExportPort;
+  readonly doubtMark: DoubtMark;
+  /** Looks at the disk files; answers once, or never while a disk hangs. */
+  inspectFiles(done: (facts: readonly DiskFileFacts[]) => void): void;
+  /** `undefined`: no earlier image of a resync target is kept. */
+  readonly keptImages?: KeptImagePort;
+  /** `undefined`: the report of a verify is kept as long as the process lives. */
+  readonly verifyReports?: VerifyReportStore;
+  /** The time of day, for people. */
+  wallTime(): string;
+  /** Metadata cannot be made durable any more: the process must end, and the peer copes. */
+  fatal(because: string): void;
+}
+
+export interface MirrorVolume extends ReplicaVolume {
+  readonly bitmap: DirtyBitmap;
+}
+
+/** Metadata whose requests are watched; `failed` is told before the caller when something could not be made durable. */
+export function watchedMetadata(
+  metadata: MirrorMetadata,
+  watch: RequestWatch,
+  failed: () => void,
+): MirrorMetadata {
+  const guard = (done: (ok: boolean) => void) =>
+    watch.guard((ok: boolean) => {
+      if (!ok) failed();
+      done(ok);
+    });
+  return {
+    persist: (state, done) => metadata.persist(state, guard(done)),
+    writeActivityLog: (volume, hot, done) => metadata.writeActivityLog(volume, hot, guard(done)),
+    writeBitmap: (volume, bitmap, done) => metadata.writeBitmap(volume, bitmap, guard(done)),
+  };
+}
