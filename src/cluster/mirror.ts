@@ -779,9 +779,11 @@ export class Mirror {
   }
 }
 
-/** Never asked: without an arbiter, operations are decided without it. */
+/**
+ * Without an arbiter nobody else keeps a record: the primary that has resynchronised its peer decides by itself that both hold it.
+ * Going on alone is decided before anything is asked, see `decideAlone`.
+ */
 const noArbiter: Arbiter = {
-  swap: (_expected, _next, answered) =>
-    answered({ kind: 'no-answer', sent: false, because: 'no arbiter is configured' }),
+  swap: (_expected, next, answered) => answered({ kind: 'granted', record: next }),
   read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
 };

@@ -1,13 +1,13 @@
 /** Bugs that seeds of the simulation found, told as the shortest story that fails without the fix. */
 import { expect } from 'chai';
-import type { World } from '../simulation/world.ts';
+import type { World, WorldOptions } from '../simulation/world.ts';
 import { story } from './story.ts';
 
 const seeds = [1, 2, 3, 4, 5, 6, 7, 8];
 
-function stories(situation: string, tell: (world: World) => void): void {
+function stories(situation: string, tell: (world: World) => void, options?: WorldOptions): void {
   it(situation, () => {
-    for (const seed of seeds) story(seed, tell, { guestThinkMs: 10 });
+    for (const seed of seeds) story(seed, tell, { guestThinkMs: 10, ...options });
   });
 }
 
@@ -168,5 +168,17 @@ describe('found by the simulation', () => {
       world.run(1000);
       wholeAgain(world);
     },
+  );
+
+  stories(
+    'without an arbiter the pair becomes whole, loses its secondary, and becomes whole again',
+    (world) => {
+      world.startPair();
+      world.b.losePower();
+      world.expect('A writes alone', () => world.a.mirror?.primary.soloAllowed === true, 10_000);
+      world.run(1000);
+      wholeAgain(world);
+    },
+    { hasArbiter: false },
   );
 });

@@ -1,0 +1,8 @@
+/** One worker process of seed-pool.ts: runs the seeds that it is told, one after the other, and ends with its parent. */
+import { runSeed } from './run-seed.ts';
+
+process.on('message', (seed: number) => {
+  const report = runSeed(seed);
+  process.send?.(report.violation === undefined ? { ...report, transcript: [] } : report);
+});
+process.on('disconnect', () => process.exit(0));
