@@ -152,6 +152,8 @@ export class Mirror {
       opened: (channel) => {
         this.linkProblem = '';
         this.pairing.opened(channel);
+        // The operator's choice of the first copy does not depend on the peer.
+        if (this.#operation.open?.expected === undefined) return;
         this.#operation.withdrawIfUnsent(() => {
           this.decisions.add(
             'claim-withdrawn',

@@ -171,6 +171,19 @@ describe('found by the simulation', () => {
   );
 
   stories(
+    'the operator chooses the first copy, and the link opens before the arbiter was reached',
+    (world) => {
+      world.arbiter.running = false;
+      world.firstStart();
+      world.expect('the link is up', () => world.b.mirror?.pairing.phase === 'handshake');
+      world.run(1000);
+      world.arbiter.running = true;
+      world.expect('the pair is in sync', () => world.inSync() && world.primary() === world.a);
+      wholeAgain(world);
+    },
+  );
+
+  stories(
     'without an arbiter the pair becomes whole, loses its secondary, and becomes whole again',
     (world) => {
       world.startPair();

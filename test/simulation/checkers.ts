@@ -89,10 +89,50 @@ export class Checkers {
     if (mirror.pairing.phase === 'in-sync' && mirror.primary.soloAllowed) {
       this.#world.violation(`${host.name} is in sync and may acknowledge alone`);
     }
+    const holders = this.#holders(host);
+    for (const each of holders) this.#holdsNow(each, request, host);
+    return holders;
+  }
+
+  /** Whose copy an answer of this host stands for. */
+  #holders(host: SimulatedHost): readonly SimulatedHost[] {
     const other = this.#world.otherThan(host);
-    const otherState = this.#durable.get(other);
-    const both = !mirror.primary.soloAllowed && otherState?.data === 'up-to-date';
+    const both =
+      host.mirror?.primary.soloAllowed === false && this.#durable.get(other)?.data === 'up-to-date';
     return both ? [host, other] : [host];
+  }
+
+  /**
+   * What is acknowledged has been written. Not asked of a host that was frozen since: the other may have gone on; nor of a
+   * copy that held it and has lost power since it was asked for.
+   */
+  #holdsNow(holder: SimulatedHost, request: Request, by: SimulatedHost): void {
+    const before = request.lossesBefore.find(({ host }) => host === holder)?.losses;
+    if (request.begun < by.frozenAt || before !== holder.losses) return;
+    const seen = holder.disks[request.volume]?.seen;
+    const first = request.offsetBytes / sectorBytes;
+    for (let sector = first; sector < first + request.lengthBytes / sectorBytes; sector += 1)
+      if (seen?.[sector] !== request.tag)
+        this.#world.violation(
+          `${by.name} acknowledges ${request.tag} while sector ${sector} of ${holder.name} has ${seen?.[sector]}`,
+        );
+  }
+
+  /** What a flush covers is on stable storage of every copy that it stands for. */
+  flushed(host: SimulatedHost, volume: number, covered: readonly Request[]): void {
+    if (host.guestWasFrozen) return;
+    const history = this.#world.histories[volume];
+    for (const { name, disks, powered } of this.#holders(host)) {
+      if (!powered) continue;
+      for (const request of covered) {
+        const first = request.offsetBytes / sectorBytes;
+        for (let sector = first; sector < first + request.lengthBytes / sectorBytes; sector += 1) {
+          const problem = history?.problemOfDurable(sector, disks[volume]?.durableTag(sector) ?? 0);
+          if (problem !== undefined)
+            this.#world.violation(`${host.name} answers a flush that is not durable on ${name}: ${problem}`);
+        }
+      }
+    }
   }
 
   /** No write was acknowledged in a lineage that this host does not have, and it may write now. */

@@ -121,8 +121,13 @@ export class GuestHistory {
     return lost.length;
   }
 
+  /** A sentence when a sector must not have this content on stable storage, whatever a page cache holds. */
+  problemOfDurable(sector: number, tag: number): string | undefined {
+    return this.problemOf(sector, tag, ({ flushed }) => flushed);
+  }
+
   /** A sentence when a sector must not have this content. */
-  problemOf(sector: number, tag: number): string | undefined {
+  problemOf(sector: number, tag: number, survives = mustSurvive): string | undefined {
     const list = this.#sectors.get(sector);
     if (list === undefined) {
       return this.#initialTags[sector] === tag
@@ -132,7 +137,7 @@ export class GuestHistory {
     let newer: Request | undefined;
     for (const candidate of list) {
       if (candidate.tag !== tag) continue;
-      newer = list.find((later) => candidate.ended < later.begun && mustSurvive(later));
+      newer = list.find((later) => candidate.ended < later.begun && survives(later));
       if (newer === undefined) return undefined;
     }
     const found = newer === undefined ? 'is no version that may be there' : 'is older than must be';

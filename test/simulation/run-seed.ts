@@ -66,7 +66,8 @@ function optionsOf(seed: number): WorldOptions {
     hasArbiter: seed % 10 !== 3,
     hasVm: seed % 10 !== 6,
   };
-  return seed % 20 === 7 ? { ...options, volumeSizesBytes: [1100 * mebibyte] } : options;
+  if (seed % 10 !== 7) return options;
+  return { ...options, volumeSizesBytes: [1100 * mebibyte], guestSweeps: true, guestThinkMs: 3 };
 }
 
 class Run {

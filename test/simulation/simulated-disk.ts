@@ -96,6 +96,15 @@ export class SimulatedDisk {
     this.#random = random;
   }
 
+  /** What a sector would hold if the host lost power now and nothing of what it had not synced survived. */
+  durableTag(sector: number): number {
+    let tag = this.#durable[sector] as number;
+    for (const { firstSector, tags, durable } of this.#unflushed)
+      if (durable && sector >= firstSector && sector < firstSector + tags.length)
+        tag = tags[sector - firstSector] as number;
+    return tag;
+  }
+
   /** Content that was there before anything started. */
   fill(firstSector: number, tags: Uint32Array): void {
     this.seen.set(tags, firstSector);

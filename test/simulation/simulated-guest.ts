@@ -4,6 +4,7 @@
  * again when the volumes are served again, as a hypervisor does that stops its VM on errors.
  */
 import type { BlockDevice, BlockError } from '../../src/base/block-device.ts';
+import { extentSizeBytes } from '../../src/disk/state.ts';
 import type { GuestHistory, LossCount, Request } from './guest-history.ts';
 import type { Random } from './random.ts';
 import { bytesOf, sectorBytes, tagsOf } from './simulated-disk.ts';
@@ -21,6 +22,8 @@ export interface GuestWorld {
   /** The guest does not begin anything new. */
   readonly guestsRest: boolean;
   readonly guestThinkMs: number;
+  /** It writes everywhere in turn instead of here and there. */
+  readonly guestSweeps: boolean;
   acknowledgedCount: number;
   violation(text: string): void;
 }
@@ -31,6 +34,8 @@ export interface GuestHost {
   servedVolumes(): readonly BlockDevice[] | undefined;
   /** A request is acknowledged by this host now: who holds it. */
   acknowledgedNow(request: Request): readonly LossCount[];
+  /** A flush that covers these requests is answered by this host now. */
+  flushedNow(volume: number, covered: readonly Request[]): void;
   /** False: a guest may read what is older than it should be, see SimulatedHost. */
   readonly readsAreChecked: boolean;
 }
@@ -51,6 +56,7 @@ export class SimulatedGuest {
   readonly outstanding = new Map<Work, number>();
   #again: Work[] = [];
   #retrying = false;
+  #sweptBytes = 0;
   acknowledgedCount = 0;
   flushedCount = 0;
 
@@ -111,6 +117,7 @@ export class SimulatedGuest {
     if (guestsRest || this.outstanding.size >= outstandingMax || this.#host.servedVolumes() === undefined)
       return;
     const volume = random.below(volumeSizeBytes.length);
+    if (this.#world.guestSweeps) return this.#sweep(volume);
     const verb = random.below(100);
     if (verb < 10) return this.flush(volume);
     const { offsetBytes, lengthBytes } = this.#place(volumeSizeBytes[volume] as number);
@@ -118,6 +125,21 @@ export class SimulatedGuest {
     else if (verb < 24) this.#change('zero', volume, offsetBytes, lengthBytes, random.chance(0.2));
     else if (verb < 28) this.#change('trim', volume, offsetBytes, lengthBytes, random.chance(0.2));
     else this.#change('write', volume, offsetBytes, lengthBytes, random.chance(0.1));
+  }
+
+  /** Writes a little everywhere, in turn, and hardly ever flushes: as many extents as the activity log has room for, and more. */
+  #sweep(volume: number): void {
+    const { random, volumeSizeBytes } = this.#world;
+    if (random.chance(0.003)) return this.flush(volume);
+    this.#sweptBytes += extentSizeBytes;
+    const offset = random.below(16) * sectorBytes;
+    this.#change(
+      'write',
+      volume,
+      (this.#sweptBytes % (volumeSizeBytes[volume] as number)) + offset,
+      sectorBytes,
+      false,
+    );
   }
 
   /** Mostly small and anywhere, also less than a page; some of a page's size; some long. Half of it where others write too. */
@@ -192,6 +214,7 @@ export class SimulatedGuest {
         done: (error) => {
           if (this.#answered(work, attempt, error)) {
             history?.flushed(covered);
+            this.#host.flushedNow(work.volume, covered);
             this.flushedCount += 1;
           }
         },
@@ -216,6 +239,7 @@ export class SimulatedGuest {
     const holders = this.#host.acknowledgedNow(request);
     request.holders = request.lossesBefore.filter(({ host }) => holders.includes(host));
     this.#world.histories[request.volume]?.acknowledged(request);
+    if (request.fua) this.#host.flushedNow(request.volume, [request]);
     this.acknowledgedCount += 1;
     this.#world.acknowledgedCount += 1;
   }

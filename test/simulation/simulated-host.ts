@@ -147,6 +147,10 @@ export class SimulatedHost implements GuestHost, LossCount {
     return this.world.checkers.acknowledged(this, request);
   }
 
+  flushedNow(volume: number, covered: readonly Request[]): void {
+    this.world.checkers.flushed(this, volume, covered);
+  }
+
   // ---- the process --------------------------------------------------------------------------------------------------
 
   startProcess(): void {

@@ -21,6 +21,7 @@ export interface WorldOptions {
   /** Part of the volumes that holds data before the first synchronisation. */
   readonly filledBytes?: number;
   readonly guestThinkMs?: number;
+  readonly guestSweeps?: boolean;
   /** False: `arbiter: none`. */
   readonly hasArbiter?: boolean;
   /** False: whoever connects to the exports is the guest. */
@@ -63,6 +64,7 @@ export class World implements GuestWorld {
   readonly hasVm: boolean;
   guestsRest = false;
   guestThinkMs: number;
+  readonly guestSweeps: boolean;
   events = 0;
   /** Grows when everything is healed: faults of an earlier era end. */
   era = 0;
@@ -76,6 +78,7 @@ export class World implements GuestWorld {
     this.random = new Random(seed);
     this.clusterId = this.random.hexId();
     this.moduleId = this.random.hexId();
+    this.guestSweeps = options.guestSweeps ?? false;
     this.guestThinkMs = options.guestThinkMs ?? 30;
     this.volumeSizeBytes = options.volumeSizesBytes ?? [4 * mebibyte];
     this.volumes = this.volumeSizeBytes.map((sizeBytes, index) => ({ name: `disk${index}`, sizeBytes }));
