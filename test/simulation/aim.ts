@@ -74,6 +74,6 @@ export function reach(
 
 function hostFor(world: World, name: FaultName, random: Random): SimulatedHost {
   const primary = world.hosts.find(isPrimary);
-  if (name === 'swap' && primary !== undefined) return primary;
+  if ((name === 'swap' || name === 'stall-then-kill') && primary !== undefined) return primary;
   return random.pick(world.hosts);
 }

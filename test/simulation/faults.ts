@@ -157,6 +157,27 @@ export const faultTable = {
   },
   'freeze-process': { scope: 'host', strike: (_world, host, random) => host.freezeProcess(freezeMs(random)) },
   'freeze-host': { scope: 'host', strike: (_world, host, random) => host.freezeHost(freezeMs(random)) },
+  'vm-crash': {
+    scope: 'host',
+    strike: (world, host) => {
+      if (!world.hasVm || host.machineFrozen) return;
+      world.log(`${host.name}: VM CRASHES`);
+      host.vm.crash();
+    },
+  },
+  'stall-then-kill': {
+    scope: 'world',
+    // What one module had asked its peer for is still under way there when the next one of it is back.
+    strike: (world, host, random) => {
+      world.log(`DISKS STALL, ${host.name} will be killed`);
+      for (const { disks } of world.hosts) for (const disk of disks) disk.hung = true;
+      later(world, 20, random.pick([50, 300]), () => {
+        host.kill();
+        mend(host);
+      });
+      later(world, 600, 2500, () => mend(world.otherThan(host)));
+    },
+  },
   blip: {
     scope: 'world',
     strike: (world) => {

@@ -2,6 +2,7 @@
  * `npm run sim -- --seeds N [--seed FIRST]`: runs seeds of the simulation on all cores, prints the transcript of those that fail, the
  * coverage of faults by phases, and in the end how many violations there were. Exit code 1 when there was one.
  */
+import { appendFileSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { addCoverage, type Coverage, coverageTable, emptyCells } from './coverage.ts';
@@ -19,6 +20,8 @@ const { values } = parseArgs({
     lines: { type: 'string', default: '120' },
     /** Plants this bug of planted-bugs.ts in a copy of the sources. */
     bug: { type: 'string' },
+    /** Adds a line to docs/simulation-runs.md. */
+    record: { type: 'boolean', default: false },
     workers: { type: 'string', default: String(availableParallelism()) },
   },
 });
@@ -66,5 +69,11 @@ console.log(
     `${sum.forfeited} unflushed ones given up by rule`,
 );
 console.error(`${(sum.seeds / minutes).toFixed(0)} seeds a minute`);
+if (values.record) {
+  const root = new URL('../../', import.meta.url);
+  const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string };
+  const row = [version, first, sum.seeds, sum.faults, sum.acknowledged, sum.failed, minutes.toFixed(1)];
+  appendFileSync(new URL('docs/simulation-runs.md', root), `| ${row.join(' | ')} |\n`);
+}
 console.log(`${sum.seeds} seeds, ${sum.failed} violations`);
 process.exitCode = sum.failed === 0 && (sum.seeds < completeFromSeeds || empty.length === 0) ? 0 : 1;

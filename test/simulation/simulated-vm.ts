@@ -42,6 +42,16 @@ export class SimulatedVm {
     this.#work();
   }
 
+  /** The hypervisor's process dies; what the VM should be is as before. */
+  crash(): void {
+    if (this.state === 'stopped') return;
+    this.#action?.cancel();
+    this.#action = undefined;
+    this.#doing = undefined;
+    this.#become('stopped');
+    this.#work();
+  }
+
   /** The host is gone. */
   powerLost(): void {
     this.#action?.cancel();
