@@ -77,6 +77,7 @@ export class MirrorModule {
       listen: config.link[node.node] as { host: string; port: number },
       peerAddress: config.link[peer] as { host: string; port: number },
       identity,
+      encrypted: config.encryption,
       cutMarkerFile: node.faults.cutMarkerFile,
     });
     const metadata = await openMetadata(config, node, peer, bootId);

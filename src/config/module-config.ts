@@ -59,6 +59,8 @@ export interface ModuleConfig {
   /** Exactly two, in the order of the file. */
   readonly nodes: readonly [NodeName, NodeName];
   readonly link: Readonly<Record<NodeName, Endpoint>>;
+  /** Off: the frames of the link travel in the clear. */
+  readonly encryption: boolean;
   readonly arbiter: ArbiterConfig;
   readonly volumes: readonly VolumeConfig[];
   /** Absolute path of the metadata file on each node. */
@@ -85,6 +87,7 @@ function documentSchema(vm: z.ZodType) {
         z.strictObject({ link: z.strictObject(endpoint) }),
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
+    encryption: z.enum(['on', 'off']).default('on'),
     arbiter: z.discriminatedUnion('kind', [
       z.strictObject({ kind: z.literal('witness'), ...endpoint }),
       z.strictObject({ kind: z.literal('none') }),
@@ -153,6 +156,7 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     name: document.module.name,
     nodes,
     link: Object.fromEntries(Object.entries(document.nodes).map(([node, { link }]) => [node, link])),
+    encryption: document.encryption === 'on',
     arbiter: document.arbiter,
     volumes,
     metadata,

@@ -30,6 +30,7 @@ export interface LabFileOptions {
   readonly record: LabRecord;
   readonly issuer: IdentityIssuer;
   readonly timerProfile: 'default' | 'fast';
+  readonly encryption?: 'on' | 'off' | undefined;
   readonly vm: VmConfig;
 }
 
@@ -48,7 +49,7 @@ function writeYaml(path: string, content: object): void {
 }
 
 /** The `module.yaml` of the lab, the same for both nodes. */
-function moduleDocument({ directory, record, timerProfile, vm }: LabFileOptions): object {
+function moduleDocument({ directory, record, timerProfile, encryption, vm }: LabFileOptions): object {
   const layouts = labNodes.map((node) => nodeLayout(directory, node));
   const perNode = (path: 'diskFile' | 'metadataFile') =>
     Object.fromEntries(layouts.map((layout) => [layout.node, layout[path]]));
@@ -59,6 +60,7 @@ function moduleDocument({ directory, record, timerProfile, vm }: LabFileOptions)
     nodes: Object.fromEntries(
       labNodes.map((node) => [node, { link: { host: labHosts[node], port: record.ports[node] } }]),
     ),
+    encryption: encryption ?? 'on',
     arbiter: { kind: 'witness', host: labHosts.witness, port: record.ports.witness },
     volumes: [{ name: labVolume, size: record.sizeBytes, file: perNode('diskFile') }],
     metadata: perNode('metadataFile'),

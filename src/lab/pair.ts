@@ -68,6 +68,8 @@ export interface LabOptions {
   readonly sizeBytes: number;
   readonly issuer: (clusterId: string) => Promise<IdentityIssuer>;
   readonly timerProfile?: 'default' | 'fast';
+  /** Of the link; default on. */
+  readonly encryption?: 'on' | 'off' | undefined;
   readonly vm?: VmConfig;
   /** Other programs than the shipped ones. */
   readonly programs?: Partial<LabPrograms>;
@@ -134,6 +136,7 @@ export class LabCluster {
       record,
       issuer: await options.issuer(record.clusterId),
       timerProfile: options.timerProfile ?? 'default',
+      encryption: options.encryption,
       vm: options.vm ?? { kind: 'none' },
     });
     writeLabRecord(directory, record);

@@ -3,7 +3,9 @@
  *
  * Invariants: the file is locked while it is open; a completion without error means that every byte was taken (write),
  * delivered (read) or is on stable storage (flush, FUA); a failed fdatasync is final: every later flush fails as well,
- * because the kernel may have dropped what it could not write. Data calls go through Node's thread pool, so a hung disk
+ * because the kernel may have dropped what it could not write; a completion never comes from inside the call. Writes
+ * run in the event loop, at the end of the callback that asked for them, while that is measured to be fast
+ * (loop-writes.ts). All other data calls go through Node's thread pool, so a hung disk
  * does not stop the event loop, and so do the calls that punch and map holes: on ext4, giving back 250 MiB was measured
  * to take about 50 ms, and any of them waits behind the inode's lock.
  * It has no deadlines: who issues requests watches their age. A program with many volumes, or that must do other file
@@ -23,6 +25,7 @@ import type {
 import { WorldError } from '../base/errors.ts';
 import { fallocateAsync, seekAsync } from './libc.ts';
 import { createSparseFile, openLockedFile } from './locked-file.ts';
+import { type LoopWrites, loopTurnBytesMax, loopWriteBytesMax, newLoopWrites } from './loop-writes.ts';
 
 /** Chunks in one writev: IOV_MAX of Linux. */
 const chunksPerCallMax = 1024;
@@ -34,10 +37,22 @@ const allocationExtentsMax = 64;
 type ZeroMode = 'punch-hole' | 'zero-range';
 type Done = (error: BlockError | undefined) => void;
 
+/** A write that waits for the end of the callback that asked for it. */
+interface QueuedWrite {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly chunks: readonly Uint8Array[];
+  readonly fua: boolean;
+  readonly completion: Completion;
+}
+
 export class DiskFile implements BlockDevice {
   readonly sizeBytes: number;
   readonly #fd: number;
   readonly #unsupported = new Set<ZeroMode>();
+  readonly #loopWrites: LoopWrites;
+  #queued: QueuedWrite[] = [];
+  #queuedBytes = 0;
   #zeroes: Buffer | undefined;
   #inFlight = 0;
   #closed: (() => void)[] | undefined;
@@ -46,18 +61,19 @@ export class DiskFile implements BlockDevice {
   #nextFlush: Completion[] = [];
   #flushFailed = false;
 
-  private constructor(fd: number, sizeBytes: number) {
+  private constructor(fd: number, sizeBytes: number, loopWrites: LoopWrites) {
     this.#fd = fd;
     this.sizeBytes = sizeBytes;
+    this.#loopWrites = loopWrites;
   }
 
   /**
    * Opens and locks the file of a volume; a file that is larger than the volume is fine. Changes nothing. Errors:
    * `file-missing`, `file-not-writable`, `file-locked`, `file-too-small`, `file-io`.
    */
-  static open(filePath: string, sizeBytes: number): DiskFile {
+  static open(filePath: string, sizeBytes: number, loopWrites = newLoopWrites()): DiskFile {
     const file = openLockedFile(filePath);
-    if (file.sizeBytes >= sizeBytes) return new DiskFile(file.fd, sizeBytes);
+    if (file.sizeBytes >= sizeBytes) return new DiskFile(file.fd, sizeBytes, loopWrites);
     fs.closeSync(file.fd);
     throw new WorldError('file-too-small', {
       wanted: `${filePath} to hold a volume of ${sizeBytes} bytes`,
@@ -69,7 +85,7 @@ export class DiskFile implements BlockDevice {
   /** Opens and locks a file as a device of the size that the file has. Errors as `open`. */
   static openWhole(filePath: string): DiskFile {
     const file = openLockedFile(filePath);
-    return new DiskFile(file.fd, file.sizeBytes);
+    return new DiskFile(file.fd, file.sizeBytes, newLoopWrites());
   }
 
   /** Makes a sparse file that reads as zeroes; does not open it. Errors: `file-exists`, `file-missing`, ... */
@@ -105,7 +121,64 @@ export class DiskFile implements BlockDevice {
   ): void {
     if (this.#closed !== undefined) return completion.done('shutting-down');
     this.#inFlight += 1;
-    this.#writeChunks(offsetBytes, lengthBytes, chunks, (error) => this.#complete(error, fua, completion));
+    const { length: queuedCount } = this.#queued;
+    if (this.#queuedBytes + lengthBytes <= loopTurnBytesMax && this.#loopWrites.admits(lengthBytes)) {
+      this.#queued.push({ offsetBytes, lengthBytes, chunks, fua, completion });
+      this.#queuedBytes += lengthBytes;
+      // Not at once: what the callback sends to the peer should leave first, and no completion comes from inside a call.
+      if (queuedCount === 0) process.nextTick(this.#writeQueued);
+      return;
+    }
+    this.#writeOnPool(offsetBytes, lengthBytes, chunks, fua, completion);
+  }
+
+  readonly #writeQueued = (): void => {
+    const queued = this.#queued;
+    this.#queued = [];
+    this.#queuedBytes = 0;
+    let slow = false;
+    for (const { offsetBytes, lengthBytes, chunks, fua, completion } of queued) {
+      if (slow) {
+        this.#writeOnPool(offsetBytes, lengthBytes, chunks, fua, completion);
+        continue;
+      }
+      const startedMs = performance.now();
+      const written = this.#writeInLoop(offsetBytes, chunks);
+      slow = this.#loopWrites.wrote(performance.now() - startedMs);
+      if (written === lengthBytes) this.#complete(undefined, fua, completion);
+      else if (typeof written === 'string') this.#complete(written, fua, completion);
+      else {
+        const rest = withoutFirst(chunks, written);
+        this.#writeOnPool(offsetBytes + written, lengthBytes - written, rest, fua, completion);
+      }
+    }
+  };
+
+  /** Bytes written, or why none were. */
+  #writeInLoop(offsetBytes: number, chunks: readonly Uint8Array[]): number | BlockError {
+    try {
+      const [only] = chunks;
+      if (chunks.length === 1 && only !== undefined)
+        return fs.writeSync(this.#fd, only, 0, only.length, offsetBytes);
+      return fs.writevSync(this.#fd, chunks.slice(0, chunksPerCallMax), offsetBytes);
+    } catch (error) {
+      return blockErrorOf(error as NodeJS.ErrnoException) ?? 'io-error';
+    }
+  }
+
+  #writeOnPool(
+    offsetBytes: number,
+    lengthBytes: number,
+    chunks: readonly Uint8Array[],
+    fua: boolean,
+    completion: Completion,
+  ): void {
+    const startedMs = performance.now();
+    this.#writeChunks(offsetBytes, lengthBytes, chunks, (error) => {
+      // A longer one takes its time also when nothing is wrong.
+      if (lengthBytes <= loopWriteBytesMax) this.#loopWrites.wrote(performance.now() - startedMs);
+      this.#complete(error, fua, completion);
+    });
   }
 
   flush(completion: Completion): void {
@@ -182,8 +255,10 @@ export class DiskFile implements BlockDevice {
     const answered = this.#nextFlush;
     this.#nextFlush = [];
     this.#flushRuns = true;
+    this.#loopWrites.flushStarted();
     fs.fdatasync(this.#fd, (error) => {
       this.#flushRuns = false;
+      this.#loopWrites.flushEnded();
       if (error !== null) this.#flushFailed = true;
       if (this.#flushFailed) answered.push(...this.#nextFlush.splice(0));
       else if (this.#nextFlush.length > 0) this.#startFlush();

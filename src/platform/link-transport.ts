@@ -4,7 +4,8 @@
  *
  * The node whose name sorts first dials, the other listens. After the handshake the listening side, once it
  * has accepted the certificate of the dialler, sends `greeting`; the dialler counts the connection as open
- * only then, so that one that is about to be rejected is never reported open. A newer connection replaces the
+ * only then, so that one that is about to be rejected is never reported open. With encryption off the greeting carries a
+ * ticket for a second connection (plain-link.ts). A newer connection replaces the
  * older one: `closed` of the old comes before `opened` of the new. It has no heartbeats and no timers of open
  * connections: silence is judged above.
  *
@@ -13,6 +14,7 @@
  * ignored. Bytes that the operating system already has still arrive; when the process ends, so do its
  * connections: the lab cuts both ends.
  */
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { WorldError } from '../base/errors.ts';
@@ -20,6 +22,7 @@ import type { NodeName } from '../base/identity.ts';
 import type { LinkHandler, LinkTransport } from '../link/transport.ts';
 import { type CutWatch, watchCutMarker } from './cut-marker.ts';
 import { StreamConnection } from './link-connection.ts';
+import { awaitLine, dialPlain, greeting, plainGreeting, plainPreface, Tickets } from './plain-link.ts';
 import type { TlsIdentity } from './tls.ts';
 import { type Dial, dialParty, type Listener, listenForParties, type SocketAddress } from './tls-sockets.ts';
 
@@ -29,8 +32,6 @@ const redialDelayMs = 250;
 const openDeadlineMs = 1500;
 /** Connections in handshake, superseded and open together. */
 const connectionsMax = 32;
-/** What the listening side sends first; the dialler accepts nothing else. */
-export const greeting: Uint8Array = new TextEncoder().encode('vmpair-link/1\n');
 
 export interface LinkTransportOptions {
   readonly self: NodeName;
@@ -40,6 +41,8 @@ export interface LinkTransportOptions {
   /** Where the peer listens, when this node is the one that dials. */
   readonly peerAddress: SocketAddress;
   readonly identity: TlsIdentity;
+  /** The same on both sides; default true. */
+  readonly encrypted?: boolean | undefined;
   /** Fault injection, see above. */
   readonly cutMarkerFile?: string | undefined;
 }
@@ -79,6 +82,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
   #redial: NodeJS.Timeout | undefined;
   #lastFailure: string | undefined;
   #closing: Promise<void> | undefined;
+  readonly #tickets = new Tickets(openDeadlineMs);
 
   constructor(options: LinkTransportOptions) {
     this.#options = options;
@@ -87,6 +91,10 @@ class TlsLinkTransport implements OpenedLinkTransport {
 
   get address(): SocketAddress | undefined {
     return this.#listener?.address;
+  }
+
+  get #isEncrypted(): boolean {
+    return this.#options.encrypted !== false;
   }
 
   async listen(): Promise<void> {
@@ -99,6 +107,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
         handshakeDeadlineMs: openDeadlineMs,
         connectionsMax,
         heeds: () => this.#handler !== undefined && !this.#cut.isCut(),
+        ...(this.#isEncrypted ? {} : { plainConnected: (socket) => this.#plainAccepted(socket) }),
         connected: (socket) => this.#accepted(socket),
         rejected: (error) => this.#failed(error),
       });
@@ -147,18 +156,38 @@ class TlsLinkTransport implements OpenedLinkTransport {
     const { identity, peer, peerAddress } = this.#options;
     const expected = { clusterId: identity.self.clusterId, role: 'node', name: peer } as const;
     const startedMs = performance.now();
+    const leftMs = (): number => openDeadlineMs - (performance.now() - startedMs);
     this.#dial = dialParty(
       { address: peerAddress, identity, expected, deadlineMs: openDeadlineMs },
       (result) => {
         if (result instanceof WorldError) return this.#dialFailed(result);
-        const leftMs = openDeadlineMs - (performance.now() - startedMs);
-        this.#dial = awaitGreeting(result, leftMs, (error) => {
-          if (error !== undefined) return this.#dialFailed(error);
-          this.#dial = undefined;
-          this.#opened(result);
+        this.#dial = awaitLine(result, leftMs(), (line) => {
+          if (line instanceof WorldError) return this.#dialFailed(line);
+          if (this.#isEncrypted && line === greeting) return this.#dialled(result);
+          if (!this.#isEncrypted && line.startsWith(plainGreeting)) {
+            return this.#dialPlain(result, line.slice(plainGreeting.length), leftMs());
+          }
+          result.on('error', () => undefined);
+          result.destroy();
+          this.#dialFailed(modesDiffer(this.#isEncrypted, line));
         });
       },
     );
+  }
+
+  /** The peer has proved who it is; the frames go over a second connection. */
+  #dialPlain(authenticated: TLSSocket, ticket: string, deadlineMs: number): void {
+    authenticated.on('error', () => undefined);
+    this.#dial = dialPlain(this.#options.peerAddress, ticket, deadlineMs, (result) => {
+      authenticated.destroy();
+      if (result instanceof WorldError) this.#dialFailed(result);
+      else this.#dialled(result);
+    });
+  }
+
+  #dialled(stream: Duplex): void {
+    this.#dial = undefined;
+    this.#opened(stream);
   }
 
   #dialFailed(error: WorldError): void {
@@ -178,8 +207,32 @@ class TlsLinkTransport implements OpenedLinkTransport {
       socket.on('error', () => undefined);
       return void socket.destroy();
     }
-    socket.write(greeting);
-    this.#opened(socket);
+    if (this.#isEncrypted) {
+      socket.write(`${greeting}\n`);
+      return this.#opened(socket);
+    }
+    socket.on('error', () => undefined);
+    // The dialler closes it when it has its second connection, or has given up.
+    setTimeout(() => socket.destroy(), openDeadlineMs).unref();
+    socket.write(`${plainGreeting}${this.#tickets.issue(performance.now())}\n`);
+  }
+
+  /** Somebody came without encryption: only a ticket that a node got over TLS opens the link. */
+  #plainAccepted(socket: Socket): void {
+    awaitLine(socket, openDeadlineMs, (line) => {
+      if (line instanceof WorldError) return;
+      const ticket = line.startsWith(plainPreface) ? line.slice(plainPreface.length) : '';
+      if (
+        this.#tickets.redeem(ticket, performance.now()) &&
+        this.#handler !== undefined &&
+        !this.#cut.isCut()
+      ) {
+        socket.write(`${greeting}\n`);
+        return this.#opened(socket);
+      }
+      socket.on('error', () => undefined);
+      socket.destroy();
+    });
   }
 
   /** The stream is authenticated and greeted; what it runs over is of no concern from here on. */
@@ -220,46 +273,14 @@ class TlsLinkTransport implements OpenedLinkTransport {
   }
 }
 
-/** Waits for exactly `greeting`; bytes behind it stay in the stream. Calls `done` once, unless abandoned. */
-function awaitGreeting(
-  socket: TLSSocket,
-  deadlineMs: number,
-  done: (error: WorldError | undefined) => void,
-): Dial {
-  let failure = 'a closed connection';
-  const failed = (error: Error): void => {
-    failure = error.message;
-  };
-  const unlisten = (): void => {
-    clearTimeout(deadline);
-    socket.removeListener('readable', readable);
-    socket.removeListener('close', closed);
-  };
-  const problem = (found: string, next: string): void => {
-    unlisten();
-    socket.destroy();
-    done(new WorldError('peer-unreachable', { wanted: 'the greeting of the peer', found, next }));
-  };
-  const readable = (): void => {
-    const bytes: unknown = socket.read(greeting.length);
-    if (!(bytes instanceof Uint8Array)) return;
-    if (bytes.length !== greeting.length || bytes.some((byte, index) => byte !== greeting[index])) {
-      return problem('other bytes', 'run the same version of vmpair on both nodes');
-    }
-    unlisten();
-    done(undefined);
-    socket.removeListener('error', failed);
-  };
-  const closed = (): void =>
-    problem(failure, 'see the log of the peer: it rejected our certificate, or it is stopping');
-  const deadline = setTimeout(() => problem('silence', 'see the log of the peer'), Math.max(1, deadlineMs));
-  socket.on('error', failed);
-  socket.once('close', closed);
-  socket.on('readable', readable);
-  return {
-    abandon: () => {
-      unlisten();
-      socket.destroy();
-    },
-  };
+function modesDiffer(encrypted: boolean, line: string): WorldError {
+  const mode = (on: boolean): string => `encryption: ${on ? 'on' : 'off'}`;
+  const isKnown = line === greeting || line.startsWith(plainGreeting);
+  return new WorldError('peer-unreachable', {
+    wanted: isKnown ? `a link with ${mode(encrypted)}` : 'the greeting of the peer',
+    found: isKnown ? `${mode(!encrypted)} in the configuration of the peer` : 'other bytes',
+    next: isKnown
+      ? 'give both nodes the same module.yaml and restart the module on both'
+      : 'run the same version of vmpair on both nodes',
+  });
 }

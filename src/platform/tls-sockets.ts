@@ -9,6 +9,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { WorldError } from '../base/errors.ts';
 import type { Party } from './certificate-identity.ts';
+import { beginsPlain } from './plain-link.ts';
 import {
   authenticate,
   describeConnectionError,
@@ -36,6 +37,8 @@ export interface ListenOptions {
    * dialler has given up.
    */
   readonly heeds?: () => boolean;
+  /** Takes connections that begin without TLS; absent: they are rejected. Nothing is known of who it is. */
+  readonly plainConnected?: (socket: net.Socket) => void;
   connected(socket: tls.TLSSocket, party: Party): void;
   rejected(error: WorldError): void;
 }
@@ -72,6 +75,22 @@ function ignore(socket: net.Socket, durationMs: number): void {
   const timer = setTimeout(() => socket.destroy(), durationMs);
   socket.on('error', () => undefined);
   socket.on('close', () => clearTimeout(timer));
+}
+
+/** Looks at the first byte and leaves it in the stream. A connection that sends none by the deadline is closed. */
+function tellApart(socket: net.Socket, deadlineMs: number, told: (isPlain: boolean) => void): void {
+  const deadline = setTimeout(() => socket.destroy(), deadlineMs);
+  const ignoreError = (): void => undefined;
+  socket.on('error', ignoreError);
+  socket.once('close', () => clearTimeout(deadline));
+  socket.once('readable', () => {
+    const first: unknown = socket.read();
+    if (!(first instanceof Uint8Array)) return;
+    clearTimeout(deadline);
+    socket.unshift(first);
+    told(beginsPlain(first[0] ?? 0));
+    socket.removeListener('error', ignoreError);
+  });
 }
 
 /**
@@ -115,7 +134,12 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
       socket.on('close', () => ignored.delete(socket));
       return ignore(socket, ignoredHandshakes * options.handshakeDeadlineMs);
     }
-    handshakes.emit('connection', socket);
+    const { plainConnected } = options;
+    if (plainConnected === undefined) return void handshakes.emit('connection', socket);
+    tellApart(socket, options.handshakeDeadlineMs, (isPlain) => {
+      if (isPlain) plainConnected(socket);
+      else handshakes.emit('connection', socket);
+    });
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, options.address)));

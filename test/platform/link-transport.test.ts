@@ -6,6 +6,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
+import { Tickets } from '../../src/platform/plain-link.ts';
 import { createClusterAuthority } from '../../src/platform/pki.ts';
 import { clusterOfTwo, errorOf, identityOf, linkPair, loopback } from './loopback-pair.ts';
 
@@ -209,6 +210,72 @@ describe('link transport', () => {
     await pair.handlers.beta.until('refusal', () => pair.handlers.beta.count('failed') === 1);
     expect(pair.handlers.beta.events.at(-1)).to.match(/protocol-violation: .*TLS 1.3 handshake/);
     expect(pair.handlers.beta.connection).to.not.equal(undefined);
+  });
+
+  describe('without encryption', () => {
+    const plain = { encrypted: false };
+    const bothPlain = { alphaOptions: plain, betaOptions: plain };
+
+    it('the pair opens after both have proved who they are, and dials again', async () => {
+      const { handlers } = await openPair(bothPlain);
+      handlers.alpha.connection?.send(bytesOf('one '), [bytesOf('two')]);
+      handlers.beta.connection?.send(bytesOf('back'), []);
+      await handlers.beta.until('it arrives', () => handlers.beta.text === 'one two');
+      await handlers.alpha.until('the answer arrives', () => handlers.alpha.text === 'back');
+      handlers.beta.connection?.destroy('heartbeats are missing');
+      await handlers.beta.until('beta opens again', () => handlers.beta.count('opened') === 2);
+      await handlers.alpha.until('alpha opens again', () => handlers.alpha.count('opened') === 2);
+    });
+
+    it('a node of another cluster gets no ticket', async () => {
+      const stranger = await identityOf(await createClusterAuthority('c1'), 'node', 'alpha');
+      const both = { ...stranger, authorities: cluster.alpha.authorities };
+      const { handlers } = await pairOf({ ...bothPlain, alpha: both });
+      await handlers.beta.until('beta refuses', () => handlers.beta.count('failed') === 1);
+      expect(handlers.beta.events[0]).to.match(/certificate-rejected/);
+      expect(handlers.beta.count('opened')).to.equal(0);
+    });
+
+    it('somebody without a ticket, with an old one or with bytes of any kind is hung up on', async () => {
+      const { beta, handlers } = await openPair(bothPlain);
+      for (const bytes of [
+        `vmpair-plain/1 ${'0'.repeat(64)}\n`,
+        'v\n',
+        'v'.repeat(5000),
+        'GET / HTTP/1.1\r\n\r\n',
+      ]) {
+        const socket = net.connect(beta.address?.port ?? 0, loopback);
+        socket.on('error', () => undefined);
+        socket.write(bytes);
+        await once(socket, 'close');
+      }
+      expect(handlers.beta.count('opened')).to.equal(1);
+      expect(handlers.beta.connection).to.not.equal(undefined);
+    });
+
+    it('a ticket is good once, and not for long', () => {
+      const tickets = new Tickets(1000);
+      const [first, second] = [tickets.issue(0), tickets.issue(0)];
+      expect(first)
+        .to.match(/^[0-9a-f]{64}$/)
+        .and.not.equal(second);
+      expect(tickets.redeem(first, 500)).to.equal(true);
+      expect(tickets.redeem(first, 500)).to.equal(false);
+      expect(tickets.redeem(second, 1001)).to.equal(false);
+      expect(tickets.redeem('', 0)).to.equal(false);
+    });
+
+    for (const side of ['alpha', 'beta'] as const) {
+      it(`only ${side} has it off: they do not connect, and say why`, async () => {
+        const { handlers } = await pairOf({ [`${side}Options`]: plain });
+        await handlers.alpha.until('alpha says it', () => handlers.alpha.count('failed') === 1);
+        const [own, other] = side === 'alpha' ? ['off', 'on'] : ['on', 'off'];
+        expect(handlers.alpha.events[0]).to.include(
+          `wanted a link with encryption: ${own}; found encryption: ${other}`,
+        );
+        expect(handlers.alpha.count('opened')).to.equal(0);
+      });
+    }
   });
 
   it('the address is taken by another process', async () => {
