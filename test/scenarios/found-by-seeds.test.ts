@@ -183,6 +183,40 @@ describe('found by the simulation', () => {
     },
   );
 
+  stories('the source has no room during a resync, and the guest that wrote is reset', (world) => {
+    world.startPair();
+    for (let turn = 0; turn < 4; turn += 1) {
+      world.link.delayMs = 40;
+      world.b.losePower();
+      world.expect('A writes alone', () => world.a.mirror?.primary.soloAllowed === true, 10_000);
+      world.run(1000);
+      world.b.boot();
+      world.expect('a resync', () => world.a.mirror?.pairing.phase === 'resync-source');
+      for (const disk of world.a.disks) disk.failing = 'no-space';
+      world.run(world.random.between(5, 60));
+      world.a.vm.crash();
+      for (const disk of world.a.disks) disk.failing = undefined;
+      world.link.delayMs = 1;
+      world.expect('the pair is in sync', () => world.inSync() && world.primary() === world.a);
+    }
+  });
+
+  stories('what the dead module of the primary had asked for is still under way on its peer', (world) => {
+    world.startPair();
+    for (let turn = 0; turn < 4; turn += 1) {
+      for (const { disks } of world.hosts) for (const disk of disks) disk.hung = true;
+      world.run(world.random.between(20, 200));
+      world.a.kill(100);
+      world.a.vm.crash();
+      for (const disk of world.a.disks) disk.hung = false;
+      world.run(world.random.between(600, 2000));
+      for (const disk of world.b.disks) disk.hung = false;
+      world.expect('the pair is in sync', () => world.inSync() && world.primary() !== undefined);
+      world.run(200);
+    }
+    world.checkAtRest();
+  });
+
   stories(
     'without an arbiter the pair becomes whole, loses its secondary, and becomes whole again',
     (world) => {

@@ -162,8 +162,10 @@ export class Checkers {
       if (phase === before) continue;
       this.#lastPhase.set(host, phase);
       // A resync ends with both copies flushed: everything that was acknowledged before that is safe then.
-      if (phase === 'finishing')
+      if (phase === 'finishing') {
+        this.#everythingCopied(host);
         this.#finalFlush = this.#world.histories.map((history) => history.flushCovers());
+      }
       if (phase === 'in-sync' && before === 'finishing')
         this.#world.histories.forEach((history, volume) => history.flushed(this.#finalFlush[volume] ?? []));
       const rule = host.mirror?.pairing.verdict?.rule;
@@ -173,6 +175,20 @@ export class Checkers {
       if (phase === 'resync-source' || phase === 'compare-source') this.#resyncBegins(host);
       if (phase === 'in-sync') this.coverage(`${host.name} is in sync`);
     }
+  }
+
+  /** A resync ends when nothing differs but what is under way. Not asked while a guest that is gone has something under way. */
+  #everythingCopied(host: SimulatedHost): void {
+    const asked = this.#world.histories.reduce(
+      (sum, { volume }) => sum + (host.guest?.openRequests(volume).length ?? 0),
+      0,
+    );
+    if ((host.mirror?.primary.inFlightCount ?? 0) > asked) return;
+    this.#eachDifference((volume, sector) =>
+      this.#isOpen(volume, sector)
+        ? undefined
+        : `${host.name} has copied everything, and volume ${volume} sector ${sector} differs`,
+    );
   }
 
   /** A resync examines every block that differs, and is a full copy only for a copy that never held data. */

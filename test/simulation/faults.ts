@@ -92,6 +92,11 @@ function diskFault(failing: DiskFailure): Fault {
       const disk = random.pick(host.disks);
       world.log(`${host.name}: DISK FAILS: ${failing}`);
       disk.failing = failing;
+      // A guest that is reset does not ask again for what found no room.
+      if (failing === 'no-space' && world.hasVm && random.chance(0.5))
+        later(world, 1, 100, () => {
+          if (!host.machineFrozen) host.vm.crash();
+        });
       later(world, 50, random.pick([500, 5000, 15_000]), () => {
         world.log(`${host.name}: DISK MENDED`);
         mend(host);
@@ -173,6 +178,8 @@ export const faultTable = {
       for (const { disks } of world.hosts) for (const disk of disks) disk.hung = true;
       later(world, 20, random.pick([50, 300]), () => {
         host.kill();
+        // A guest that lives asks again, which hides what became of the first attempt.
+        if (world.hasVm && random.chance(0.7)) host.vm.crash();
         mend(host);
       });
       later(world, 600, 2500, () => mend(world.otherThan(host)));

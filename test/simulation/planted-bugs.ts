@@ -111,17 +111,6 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
       },
     ],
   },
-  'cursor-does-not-rewind': {
-    because: 'a resync ends although blocks became dirty behind its cursor',
-    seedsMax: 300,
-    edits: [
-      {
-        file: 'src/engine/resync-source.ts',
-        find: '        if (this.replicas.some((each) => each.bitmap.count > 0)) continue;\n',
-        replace: '',
-      },
-    ],
-  },
   'ack-before-claim': {
     because: 'a primary goes on alone without waiting for the answer of the arbiter',
     seedsMax: 100,
