@@ -179,7 +179,7 @@ export const faultTable = {
       later(world, 20, random.pick([50, 300]), () => {
         host.kill();
         // A guest that lives asks again, which hides what became of the first attempt.
-        if (world.hasVm && random.chance(0.7)) host.vm.crash();
+        if (world.hasVm && !host.machineFrozen && random.chance(0.7)) host.vm.crash();
         mend(host);
       });
       later(world, 600, 2500, () => mend(world.otherThan(host)));

@@ -78,7 +78,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.vm = new SimulatedVm(time, random, () => this.#machine, {
       changed: (state) => {
         world.log(`${name}: vm ${state}`);
-        if (state === 'starting') this.guestWasFrozen = false;
+        if (state === 'starting' && !this.#machine.frozen) this.guestWasFrozen = false;
         if (state === 'running') world.checkers.vmRuns(this);
         const running = this.#running;
         if (running?.life.frozen === true) time.after(0, () => running.mirror.vmChanged(state), running.life);
