@@ -16,6 +16,7 @@ const steps = {
     'modules',
     'test',
     'scripts',
+    'bench',
   ],
   format: [bin('biome'), 'format', '.'],
   unit: [bin('mocha'), '--reporter', 'dot'],

@@ -87,6 +87,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
       appliedBytes: secondary.counters.appliedBytes,
       appliedFlushes: secondary.counters.flushes,
       resyncBytesApplied: secondary.counters.resyncBytes,
+      heartbeatGapMaxMs: Math.round(mirror.session.watch.heartbeatGapMaxMs),
       activityLogTransactions: replicas.reduce((sum, replica) => sum + replica.log.transactions, 0),
     },
     decisions: mirror.decisions.entries,

@@ -17,6 +17,8 @@ export class PeerWatch {
   #openedMs: number;
   /** Stamp of the last heartbeat of the peer on this connection, by its clock; 0: none yet. */
   #stampOfPeer = 0;
+  #heartbeatMs: number;
+  #heartbeatGapMaxMs = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -24,6 +26,7 @@ export class PeerWatch {
     this.#heardByPeerMs = this.#heardMs;
     this.#certainMs = this.#heardMs;
     this.#openedMs = this.#heardMs;
+    this.#heartbeatMs = this.#heardMs;
   }
 
   /** Any bytes of the peer arrived. */
@@ -38,6 +41,8 @@ export class PeerWatch {
   observeHeartbeat(ageMs: number, stamp: number, returnedMs: number): void {
     this.#heardMs = this.#clock.nowMs();
     this.#heardByPeerMs = Math.max(this.#heardByPeerMs, this.#heardMs - ageMs);
+    this.#heartbeatGapMaxMs = Math.max(this.#heartbeatGapMaxMs, this.#heardMs - this.#heartbeatMs);
+    this.#heartbeatMs = this.#heardMs;
     this.#stampOfPeer = stamp;
     if (returnedMs > 0 && returnedMs <= this.#heardMs)
       this.#certainMs = Math.max(this.#certainMs, returnedMs);
@@ -55,6 +60,8 @@ export class PeerWatch {
     this.#heardByPeerMs = this.#heardMs;
     this.#openedMs = this.#heardMs;
     this.#stampOfPeer = 0;
+    this.#heartbeatMs = this.#heardMs;
+    this.#heartbeatGapMaxMs = 0;
   }
 
   /** For own heartbeats: a time stamp, and the stamp to give back. */
@@ -77,6 +84,14 @@ export class PeerWatch {
 
   get unheardMs(): number {
     return this.#clock.nowMs() - this.#heardMs;
+  }
+
+  /**
+   * Longest time between two heartbeats of the peer on the newest connection, or before the first: how late a node that is busy
+   * or waits for its disk becomes. Decides nothing.
+   */
+  get heartbeatGapMaxMs(): number {
+    return this.#heartbeatGapMaxMs;
   }
 
   /** Age of the newest connection, whether it still exists or not. */

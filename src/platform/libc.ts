@@ -29,6 +29,7 @@ type AsyncCall = (...args: unknown[]) => void;
 interface Libc {
   readonly fallocate: AsyncCall;
   readonly lseek: AsyncCall;
+  readonly posixFadvise: Call;
   readonly fcntl: Call;
   readonly ioctl: Call;
 }
@@ -50,6 +51,7 @@ function load(): Libc {
     return {
       fallocate: library.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)').async,
       lseek: library.func('int64_t lseek(int fd, int64_t offset, int whence)').async,
+      posixFadvise: library.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)'),
       fcntl: library.func('int fcntl(int fd, int command, void *lock)'),
       ioctl: library.func('int ioctl(int fd, unsigned long request, int argument)'),
     };
@@ -103,6 +105,14 @@ export function fallocateAsync(
   done: (error: SystemCallError | undefined) => void,
 ): void {
   callAsync('fallocate', libc().fallocate, [fd, fallocateModes[mode], offsetBytes, lengthBytes], done);
+}
+
+/** posix_fadvise(2). */
+const advices = { random: 1, 'do-not-need': 4 } as const;
+
+/** Says how the pages of a whole file are used. A hint: what the kernel makes of it is not looked at. */
+export function adviseFile(fd: number, advice: keyof typeof advices): void {
+  libc().posixFadvise(fd, 0, 0, advices[advice]);
 }
 
 /** lseek(2) whence values. */

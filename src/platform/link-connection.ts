@@ -1,7 +1,7 @@
 /**
  * One open connection of the link, over a duplex stream that is already authenticated.
  *
- * Invariants: bytes leave in the order of `send`, all of one callback of the event loop in one corked write,
+ * Invariants: bytes leave in the order of `send`, short messages of one callback of the event loop in one corked write,
  * and no payload is copied here; `closed` is reported exactly once, never from inside a call of the handler's
  * own; after it nothing is received. While cut (fault injection) nothing leaves, nothing arrives, and the end
  * of the stream is not noticed.
@@ -9,6 +9,12 @@
 import type { Duplex } from 'node:stream';
 import type { NodeName } from '../base/identity.ts';
 import type { LinkConnection, LinkHandler } from '../link/transport.ts';
+
+/**
+ * A payload that begins with a chunk of this length leaves at once, chunk by chunk: buffers that are corked together are
+ * copied into one before they are encrypted, which pays for small ones only.
+ */
+const directChunkBytesMin = 16 * 1024;
 
 export class StreamConnection implements LinkConnection {
   readonly peer: NodeName;
@@ -54,7 +60,10 @@ export class StreamConnection implements LinkConnection {
       process.nextTick(this.#endOfTurn);
     }
     stream.write(header);
+    const isLong = (payload[0]?.length ?? 0) >= directChunkBytesMin;
+    if (isLong) stream.uncork();
     for (const chunk of payload) stream.write(chunk);
+    if (isLong) stream.cork();
   }
 
   queuedBytes(): number {

@@ -5,7 +5,7 @@
  * what a small write costs. But a buffered write blocks when the kernel makes the writers of dirty pages wait, or when the
  * file system waits for its disk, and then heartbeats wait with it. So the loop writes only while every sign is good:
  * the system is far from the limit of dirty pages, the last writes were fast, and no flush of the file takes long. The first
- * bad sign sends everything to the pool until writes have been fast there for a while.
+ * bad sign sends everything to the pool for a while, which doubles when the next attempt is as bad.
  *
  * What remains: one write that blocks although every sign was good (a file system that is frozen by an administrator). It blocks this
  * process like any other hang, for which there are the supervisor's watchdog and the peer.
@@ -16,10 +16,15 @@ import fs from 'node:fs';
 export const loopWriteBytesMax = 1024 * 1024;
 /** Bytes written in one go of the loop; what is more goes to the pool. */
 export const loopTurnBytesMax = 4 * 1024 * 1024;
-/** A write that takes longer is a sign that the disk or the kernel makes writers wait. */
-export const slowWriteMs = 10;
-/** After a bad sign the pool is used for at least this long. */
-export const restMs = 1000;
+/** A write in the loop that takes longer is a sign that the disk or the kernel makes writers wait. */
+export const slowWriteMs = 20;
+/** The same for a write on the pool, where it also waits for other writes. */
+export const slowPoolWriteMs = 200;
+/** How long the pool is used after a bad sign, at first and at most. */
+export const restMinMs = 250;
+export const restMaxMs = 8000;
+/** After this many times the last rest without a bad sign the next rest is a short one again. */
+const goodRests = 4;
 /** A flush that takes longer is a bad sign as long as it runs. */
 export const slowFlushMs = 2000;
 /** How old the reading of the system's dirty pages may be. */
@@ -39,6 +44,7 @@ export interface LoopWritesPort {
 export class LoopWrites {
   readonly #port: LoopWritesPort;
   #restsUntilMs = Number.NEGATIVE_INFINITY;
+  #restMs = restMinMs;
   #readingMs = Number.NEGATIVE_INFINITY;
   /** What may still be written before the next reading. */
   #budgetBytes = 0;
@@ -63,11 +69,19 @@ export class LoopWrites {
     return true;
   }
 
-  /** A write has ended, in the loop or on the pool. True: that was a bad sign. */
-  wrote(durationMs: number): boolean {
+  /** A write in the loop has ended. True: that was a bad sign. */
+  wroteInLoop(durationMs: number): boolean {
     if (durationMs <= slowWriteMs) return false;
-    this.#restsUntilMs = this.#port.nowMs() + restMs;
+    const nowMs = this.#port.nowMs();
+    const wasGood = nowMs > this.#restsUntilMs + goodRests * this.#restMs;
+    this.#restMs = wasGood ? restMinMs : Math.min(2 * this.#restMs, restMaxMs);
+    this.#restsUntilMs = nowMs + this.#restMs;
     return true;
+  }
+
+  /** A write on the pool has ended. */
+  wroteOnPool(durationMs: number): void {
+    if (durationMs > slowPoolWriteMs) this.#restsUntilMs = this.#port.nowMs() + this.#restMs;
   }
 
   flushStarted(): void {

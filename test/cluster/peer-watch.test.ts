@@ -107,4 +107,19 @@ describe('peer watch', () => {
     watch.observeHeartbeat(0, 1, clock.nowMs() + 1);
     expect(watch.doubtMs).to.equal(2000);
   });
+
+  it('the longest gap between heartbeats stays until a new connection, whatever other bytes arrive', () => {
+    const { clock, watch } = setUp();
+    watch.opened();
+    for (const gapMs of [500, 1400, 500]) {
+      clock.advance(gapMs / 2);
+      watch.observeBytes();
+      clock.advance(gapMs / 2);
+      watch.observeHeartbeat(0, 0, 0);
+    }
+    expect(watch.heartbeatGapMaxMs).to.equal(1400);
+    clock.advance(9000);
+    watch.opened();
+    expect(watch.heartbeatGapMaxMs).to.equal(0);
+  });
 });

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -111,6 +112,16 @@ function describeDiskFile(place: string, roomBytes: number): void {
         }),
         { numRuns: 25 },
       );
+    });
+
+    it('takes a long write that begins and ends anywhere, in chunks cut anywhere', async () => {
+      const disk = newDisk();
+      const bytes = randomBytes(700_001);
+      const cuts = [0, 1, 4096, 65_536, 65_537, 300_000, 699_999, bytes.length];
+      const chunks = cuts.slice(1).map((end, index) => bytes.subarray(cuts[index], end));
+      expect(await write(disk, 60_000, chunks)).to.equal('ok');
+      expect(bytes.equals((await read(disk, 60_000, bytes.length)) as Buffer)).to.equal(true);
+      expect(((await read(disk, 0, 60_000)) as Buffer).every((byte) => byte === 0)).to.equal(true);
     });
 
     it('takes a write of more chunks than one system call can', async () => {

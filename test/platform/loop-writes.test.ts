@@ -4,8 +4,10 @@ import {
   LoopWrites,
   loopWriteBytesMax,
   readingAgeMs,
-  restMs,
+  restMaxMs,
+  restMinMs,
   slowFlushMs,
+  slowPoolWriteMs,
   slowWriteMs,
 } from '../../src/platform/loop-writes.ts';
 
@@ -30,20 +32,38 @@ describe('writes in the event loop', () => {
 
   it('are admitted while every sign is good, up to a length', () => {
     expect(loopWrites.admits(4096)).to.equal(true);
-    expect(loopWrites.wrote(slowWriteMs)).to.equal(false);
+    expect(loopWrites.wroteInLoop(slowWriteMs)).to.equal(false);
     expect(loopWrites.admits(loopWriteBytesMax)).to.equal(true);
     expect(loopWrites.admits(loopWriteBytesMax + 1)).to.equal(false);
   });
 
-  it('rest after a slow one, wherever it ran, until writes have been fast for a while', () => {
-    expect(loopWrites.wrote(slowWriteMs + 1)).to.equal(true);
-    nowMs = restMs / 2;
+  it('rest after a slow one', () => {
+    expect(loopWrites.wroteInLoop(slowWriteMs + 1)).to.equal(true);
+    nowMs = restMinMs - 1;
     expect(loopWrites.admits(4096)).to.equal(false);
-    loopWrites.wrote(slowWriteMs + 1);
-    nowMs += restMs - 1;
-    expect(loopWrites.admits(4096)).to.equal(false);
-    nowMs += 1;
+    nowMs = restMinMs;
     expect(loopWrites.admits(4096)).to.equal(true);
+  });
+
+  it('rest twice as long when the next attempt is as slow, up to a limit, and shortly again after a good time', () => {
+    const restOf = (): number => {
+      loopWrites.wroteInLoop(slowWriteMs + 1);
+      const startMs = nowMs;
+      while (!loopWrites.admits(1)) nowMs += restMinMs;
+      return nowMs - startMs;
+    };
+    const rests = Array.from({ length: 8 }, restOf);
+    expect(rests.slice(0, 4)).to.deep.equal([1, 2, 4, 8].map((times) => times * restMinMs));
+    expect(rests.at(-1)).to.equal(restMaxMs);
+    nowMs += 5 * restMaxMs;
+    expect(restOf()).to.equal(restMinMs);
+  });
+
+  it('rest while writes on the pool take very long, and not because many wait there', () => {
+    loopWrites.wroteOnPool(slowPoolWriteMs);
+    expect(loopWrites.admits(4096)).to.equal(true);
+    loopWrites.wroteOnPool(slowPoolWriteMs + 1);
+    expect(loopWrites.admits(4096)).to.equal(false);
   });
 
   it('rest while a flush takes long: the disk may hang', () => {
