@@ -122,6 +122,8 @@ export class Mirror {
         this.linkProblem = '';
         this.pairing.opened(channel);
         this.disk.linkOpened();
+        // The operator's choice of the first copy does not depend on the peer.
+        if (this.#operation.open?.expected === undefined) return;
         this.#operation.withdrawIfUnsent(() => {
           this.decisions.add(
             'claim-withdrawn',
@@ -671,6 +673,7 @@ export class Mirror {
     this.#ports.exports.serve(false, because);
     this.repair.stop();
     this.primary.abandon();
+    this.pairing.abandonResync();
     this.serving = false;
     this.#paused = false;
     this.verify.look();
@@ -868,9 +871,11 @@ export class Mirror {
   }
 }
 
-/** Never asked: without an arbiter, operations are decided without it. */
+/**
+ * Without an arbiter nobody else keeps a record: the primary that has resynchronised its peer decides by itself that both hold it.
+ * Going on alone is decided before anything is asked, see `decideAlone`.
+ */
 const noArbiter: Arbiter = {
-  swap: (_expected, _next, answered) =>
-    answered({ kind: 'no-answer', sent: false, because: 'no arbiter is configured' }),
+  swap: (_expected, next, answered) => answered({ kind: 'granted', record: next }),
   read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
 };

@@ -161,6 +161,12 @@ export class Pairing {
     this.#host.changed();
   }
 
+  /** This node serves nothing any more: what it was copying stays unfinished until the next connection. */
+  abandonResync(): void {
+    this.#resync?.stop();
+    this.#resync = undefined;
+  }
+
   /** Tells the peer what this side holds now; a new round of the handshake. */
   sayHello(): void {
     if (this.#channel === undefined || this.phase !== 'handshake' || this.#accepting) return;

@@ -117,6 +117,7 @@ export class PrimaryEngine {
   resume(channel: PeerChannel): void {
     assertInvariant(this.#gate === 'held' && this.#channel === undefined, 'a held engine resumes');
     this.#channel = channel;
+    this.#keepDirtyBits();
     for (const request of this.#awaitingPeer) this.#sendAgain(request, channel);
     this.#open();
   }
@@ -130,6 +131,7 @@ export class PrimaryEngine {
     assertInvariant(this.#channel === undefined, 'one channel at a time');
     this.#channel = channel;
     this.#soloAllowed = soloAllowed;
+    this.#keepDirtyBits();
     this.#open();
   }
 
@@ -427,7 +429,7 @@ export class PrimaryEngine {
     replica.flushRunning = undefined;
     if (cycle.both && !cycle.abandoned) {
       replica.unstableFlushing.clearAll();
-      replica.log.settled(cycle.tick);
+      if (replica.bitmapWrites === 0) replica.log.settled(cycle.tick);
     } else replica.unsettle();
     for (const waiter of cycle.waiters) waiter.done(cycle.abandoned ? 'shutting-down' : undefined);
     if (this.#inFlight.size === 0) this.#reportIdle();
@@ -441,13 +443,26 @@ export class PrimaryEngine {
     // Also while the gate is closed: the last writes may wait for room in the activity log.
     if (this.#failed || this.#gate === 'held') return;
     if (this.#channel !== undefined) return this.#startFlush(replica);
-    if (!this.#soloAllowed || replica.bitmapWriting) return;
-    replica.bitmapWriting = true;
+    if (!this.#soloAllowed || replica.bitmapWrites > 0) return;
     const tick = replica.log.beginSettling();
+    this.#keepBits(replica, () => replica.log.settled(tick));
+  }
+
+  /**
+   * What may differ from the peer's copy is covered by the activity log until its bits are durable: from now on a flush on both
+   * would let extents leave the log although their dirty blocks are not equal yet.
+   */
+  #keepDirtyBits(): void {
+    for (const replica of this.replicas) if (replica.bitmap.count > 0) this.#keepBits(replica, () => {});
+  }
+
+  /** Makes the bits of a replica durable; `then` is not called when that fails. */
+  #keepBits(replica: Replica, then: () => void): void {
+    replica.bitmapWrites += 1;
     replica.writeBitmap((ok) => {
-      replica.bitmapWriting = false;
+      replica.bitmapWrites -= 1;
       if (!ok) return this.diskFailed(replica.name, 'writing the dirty bitmap');
-      replica.log.settled(tick);
+      then();
     });
   }
 

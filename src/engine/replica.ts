@@ -39,7 +39,8 @@ export class Replica {
   /** The flush under way, and the guests that share the next one. */
   flushRunning: FlushCycle | undefined = undefined;
   readonly flushWaiters: Completion[] = [];
-  bitmapWriting = false;
+  /** Writes of the bitmap under way after which extents may leave the activity log. */
+  bitmapWrites = 0;
   #checkpointRuns = false;
   readonly #metadata: MetadataPort;
 

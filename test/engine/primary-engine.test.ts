@@ -260,6 +260,29 @@ describe('primary engine', () => {
       expect(fixture.metadata.dirtyBlocks).to.deep.equal([0]);
     });
 
+    it('a flush on both settles nothing that was written alone before its bits are durable', () => {
+      const fixture = new EngineFixture();
+      goAlone(fixture);
+      fixture.write(0, 4096, 1);
+      const peer = new ScriptedPeer();
+      fixture.metadata.holding = true;
+      const settled: string[] = [];
+      const { log } = fixture.replica;
+      const settle = log.settled.bind(log);
+      log.settled = (tick) => {
+        settled.push(`dirty on disk: ${fixture.metadata.dirtyBlocks.join()}`);
+        settle(tick);
+      };
+      fixture.engine.replicate(peer.channel, true);
+      fixture.flush();
+      peer.answerAll();
+      expect(settled).to.deep.equal([]);
+      fixture.metadata.release();
+      fixture.flush();
+      peer.answerAll();
+      expect(settled).to.deep.equal(['dirty on disk: 0']);
+    });
+
     it('a peer that fails a request is not taken for one that did it', () => {
       const { fixture, peer } = inSync();
       const write = fixture.write(0, 4096, 1);

@@ -1,13 +1,13 @@
 /** Bugs that seeds of the simulation found, told as the shortest story that fails without the fix. */
 import { expect } from 'chai';
-import type { World } from '../simulation/world.ts';
+import type { World, WorldOptions } from '../simulation/world.ts';
 import { story } from './story.ts';
 
 const seeds = [1, 2, 3, 4, 5, 6, 7, 8];
 
-function stories(situation: string, tell: (world: World) => void): void {
+function stories(situation: string, tell: (world: World) => void, options?: WorldOptions): void {
   it(situation, () => {
-    for (const seed of seeds) story(seed, tell, { guestThinkMs: 10 });
+    for (const seed of seeds) story(seed, tell, { guestThinkMs: 10, ...options });
   });
 }
 
@@ -168,5 +168,64 @@ describe('found by the simulation', () => {
       world.run(1000);
       wholeAgain(world);
     },
+  );
+
+  stories(
+    'the operator chooses the first copy, and the link opens before the arbiter was reached',
+    (world) => {
+      world.arbiter.running = false;
+      world.firstStart();
+      world.expect('the link is up', () => world.b.mirror?.pairing.phase === 'handshake');
+      world.run(1000);
+      world.arbiter.running = true;
+      world.expect('the pair is in sync', () => world.inSync() && world.primary() === world.a);
+      wholeAgain(world);
+    },
+  );
+
+  stories('the source has no room during a resync, and the guest that wrote is reset', (world) => {
+    world.startPair();
+    for (let turn = 0; turn < 4; turn += 1) {
+      world.link.delayMs = 40;
+      world.b.losePower();
+      world.expect('A writes alone', () => world.a.mirror?.primary.soloAllowed === true, 10_000);
+      world.run(1000);
+      world.b.boot();
+      world.expect('a resync', () => world.a.mirror?.pairing.phase === 'resync-source');
+      for (const disk of world.a.disks) disk.failing = 'no-space';
+      world.run(world.random.between(5, 60));
+      world.a.vm.crash();
+      for (const disk of world.a.disks) disk.failing = undefined;
+      world.link.delayMs = 1;
+      world.expect('the pair is in sync', () => world.inSync() && world.primary() === world.a);
+    }
+  });
+
+  stories('what the dead module of the primary had asked for is still under way on its peer', (world) => {
+    world.startPair();
+    for (let turn = 0; turn < 4; turn += 1) {
+      for (const { disks } of world.hosts) for (const disk of disks) disk.hung = true;
+      world.run(world.random.between(20, 200));
+      world.a.kill(100);
+      world.a.vm.crash();
+      for (const disk of world.a.disks) disk.hung = false;
+      world.run(world.random.between(600, 2000));
+      for (const disk of world.b.disks) disk.hung = false;
+      world.expect('the pair is in sync', () => world.inSync() && world.primary() !== undefined);
+      world.run(200);
+    }
+    world.checkAtRest();
+  });
+
+  stories(
+    'without an arbiter the pair becomes whole, loses its secondary, and becomes whole again',
+    (world) => {
+      world.startPair();
+      world.b.losePower();
+      world.expect('A writes alone', () => world.a.mirror?.primary.soloAllowed === true, 10_000);
+      world.run(1000);
+      wholeAgain(world);
+    },
+    { hasArbiter: false },
   );
 });

@@ -176,7 +176,7 @@ describe('a start from the kept image', () => {
     ));
 
   it('when the record never left `both`, what the old source acknowledged alone is not overwritten either', () =>
-    story(343, (world) => {
+    story(345, (world) => {
       world.startPair();
       // Equal generations and a rebooted secondary: it is the target, and the record stays as it is.
       world.link.setCut(true, true);

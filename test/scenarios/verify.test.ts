@@ -4,12 +4,14 @@ import type { WorldError } from '../../src/base/errors.ts';
 import type { VerifyReport } from '../../src/base/status.ts';
 import { pairAwayMaxMs, type VerifyRequest } from '../../src/cluster/verify.ts';
 import type { SimulatedHost } from '../simulation/simulated-host.ts';
+import { sectorBytes } from '../simulation/simulated-disk.ts';
 import type { World } from '../simulation/world.ts';
 import { story } from './story.ts';
 
 const mebibyte = 1024 ** 2;
-/** A sector in the last quarter of the first volume. */
-const lateSector = 900;
+/** A sector in the last quarter of the first volume, and its last one. */
+const lateSector = (15 * mebibyte) / 4 / sectorBytes;
+const lastSector = (4 * mebibyte) / sectorBytes - 1;
 
 function verify(host: SimulatedHost, request: VerifyRequest = {}): WorldError | undefined {
   let refused: WorldError | undefined;
@@ -56,7 +58,7 @@ describe('a verify', () => {
       verify(world.a);
       const report = ended(world, world.a);
       expect(report.outcome).to.equal('complete');
-      const offsetBytes = Math.floor((lateSector * 4096) / 65_536) * 65_536;
+      const offsetBytes = Math.floor((lateSector * sectorBytes) / 65_536) * 65_536;
       expect(report.ranges).to.deep.equal([
         { volume: 'disk0', offsetBytes, lengthBytes: 65_536, repaired: true },
       ]);
@@ -128,14 +130,14 @@ describe('a verify', () => {
     story(318, (world) => {
       world.startPair();
       // A sector that no guest ever looks at: what the survivor has there is right by definition.
-      corrupt(world, 1023);
+      corrupt(world, lastSector);
       verify(world.a);
       world.expect('the difference is found', () => reportOf(world.a).ranges.length > 0);
       world.a.losePower();
       world.expect('the VM runs on B', () => world.primary() === world.b);
       world.a.boot();
       world.expect('the pair is in sync', () => world.inSync());
-      const at = world.hosts.map(({ disks }) => disks[0]?.seen[1023]);
+      const at = world.hosts.map(({ disks }) => disks[0]?.seen[lastSector]);
       expect(at[0]).to.equal(at[1]);
     }));
 

@@ -6,11 +6,17 @@
 import type { PersistentState } from '../../src/disk/state.ts';
 import { blockSizeBytes, extentSizeBytes } from '../../src/disk/state.ts';
 import type { PairPhase } from '../../src/cluster/pairing.ts';
-import type { PowerCount, Request } from './guest-history.ts';
+import type { LossCount, Request } from './guest-history.ts';
 import { sectorBytes } from './simulated-disk.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 import type { World } from './world.ts';
 
+/** The supervisor's watchdog, and the time that pausing takes. */
+const supervisorPausesWithinMs = 4500;
+/** Hosts measure time by their own clocks. */
+const clockTolerance = 1.03;
+/** Compared at once. */
+const sectorsPerPiece = 16 * 1024;
 const sectorsPerBlock = blockSizeBytes / sectorBytes;
 
 export class Checkers {
@@ -31,10 +37,19 @@ export class Checkers {
     this.#world = world;
   }
 
-  /** One VM: at no time do two execute. Does not see VMs that are started or paused but not executing. */
+  /**
+   * One VM: at no time do two execute. Does not see VMs that are started or paused but not executing, nor that of a host that
+   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had. A module that hangs
+   * after its link was lost cannot pause its VM, and its supervisor does so only some time after the peer may have claimed.
+   */
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
-    if (other.vm.executes) this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
+    if (!other.vm.executes || host.guestWasFrozen || other.guestWasFrozen) return;
+    if (other.processFrozen) {
+      this.#world.time.after(supervisorPausesWithinMs, () => {
+        if (host.vm.executes) this.vmRuns(host);
+      });
+    } else this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
   }
 
   /** The arbiter's record names one host. A rebooted one may be named only after it has waited for the other one. */
@@ -47,7 +62,7 @@ export class Checkers {
     });
     this.forfeited += given;
     const waitedMs = this.#world.time.nowMs - winner.bootedMs;
-    if (given > 0 && waitedMs < 2 * this.#world.timers.claimAfterMs)
+    if (given > 0 && waitedMs * clockTolerance < 2 * this.#world.timers.claimAfterMs)
       this.#world.violation(
         `${holder} gave up ${given} writes of its peer ${waitedMs.toFixed(0)} ms after its boot`,
       );
@@ -58,23 +73,72 @@ export class Checkers {
     this.#checkContent(host, 'the guest boots and finds');
   }
 
-  /** One writer: each acknowledged write is in a lineage that goes on from that of the one before. Tells who holds it. */
-  acknowledged(host: SimulatedHost): readonly PowerCount[] {
+  /**
+   * One writer: each acknowledged write is in a lineage that goes on from that of the one before. Tells who holds it. What a
+   * host had asked its peer for before it was frozen may be answered to its guest after the thaw: both have it then, and
+   * what the disks hold is checked as ever.
+   */
+  acknowledged(host: SimulatedHost, request: Request): readonly LossCount[] {
     const { mirror } = host;
     if (mirror === undefined) throw new Error('only a module acknowledges');
     const { path } = mirror.state;
     const before = this.#acknowledgedIn.at(-1);
-    if (before !== undefined && !path.includes(before)) {
+    if (before === undefined || path.includes(before)) this.#acknowledgedIn = path;
+    else if (request.begun > host.frozenAt)
       this.#world.violation(`${host.name} acknowledges a write in a lineage that diverged from the last one`);
-    }
-    this.#acknowledgedIn = path;
     if (mirror.pairing.phase === 'in-sync' && mirror.primary.soloAllowed) {
       this.#world.violation(`${host.name} is in sync and may acknowledge alone`);
     }
+    const holders = this.#holders(host);
+    for (const each of holders) this.#holdsNow(each, request, host);
+    return holders;
+  }
+
+  /** Whose copy an answer of this host stands for. */
+  #holders(host: SimulatedHost): readonly SimulatedHost[] {
     const other = this.#world.otherThan(host);
-    const otherState = this.#durable.get(other);
-    const both = !mirror.primary.soloAllowed && otherState?.data === 'up-to-date';
+    const both =
+      host.mirror?.primary.soloAllowed === false && this.#durable.get(other)?.data === 'up-to-date';
     return both ? [host, other] : [host];
+  }
+
+  /**
+   * What is acknowledged has been written. Not asked of a host that was frozen since: the other may have gone on; nor of a
+   * copy that held it and has lost power since it was asked for.
+   */
+  #holdsNow(holder: SimulatedHost, request: Request, by: SimulatedHost): void {
+    const before = request.lossesBefore.find(({ host }) => host === holder)?.losses;
+    if (request.begun < by.frozenAt || before !== holder.losses) return;
+    const seen = holder.disks[request.volume]?.seen;
+    const first = request.offsetBytes / sectorBytes;
+    for (let sector = first; sector < first + request.lengthBytes / sectorBytes; sector += 1)
+      if (seen?.[sector] !== request.tag)
+        this.#world.violation(
+          `${by.name} acknowledges ${request.tag} while sector ${sector} of ${holder.name} has ${seen?.[sector]}`,
+        );
+  }
+
+  /** What a flush covers is on stable storage of every copy that it stands for. */
+  flushed(host: SimulatedHost, volume: number, covered: readonly Request[]): void {
+    if (host.guestWasFrozen) return;
+    const history = this.#world.histories[volume];
+    for (const { name, disks, powered } of this.#holders(host)) {
+      if (!powered) continue;
+      for (const request of covered) {
+        const first = request.offsetBytes / sectorBytes;
+        for (let sector = first; sector < first + request.lengthBytes / sectorBytes; sector += 1) {
+          const problem = history?.problemOfDurable(sector, disks[volume]?.durableTag(sector) ?? 0);
+          if (problem !== undefined)
+            this.#world.violation(`${host.name} answers a flush that is not durable on ${name}: ${problem}`);
+        }
+      }
+    }
+  }
+
+  /** No write was acknowledged in a lineage that this host does not have, and it may write now. */
+  isLatest({ mirror }: SimulatedHost): boolean {
+    const last = this.#acknowledgedIn.at(-1);
+    return mirror?.primary.gate === 'open' && (last === undefined || mirror.state.path.includes(last));
   }
 
   /** The operator starts `host` from an earlier image: what was acknowledged before is given up. */
@@ -105,13 +169,16 @@ export class Checkers {
   /** After each event: what begins must have been set up rightly. */
   afterEvent(): void {
     for (const host of this.#world.hosts) {
+      host.noteDiskFailure();
       const phase = host.mirror?.pairing.phase ?? 'down';
       const before = this.#lastPhase.get(host);
       if (phase === before) continue;
       this.#lastPhase.set(host, phase);
       // A resync ends with both copies flushed: everything that was acknowledged before that is safe then.
-      if (phase === 'finishing')
+      if (phase === 'finishing') {
+        this.#everythingCopied(host);
         this.#finalFlush = this.#world.histories.map((history) => history.flushCovers());
+      }
       if (phase === 'in-sync' && before === 'finishing')
         this.#world.histories.forEach((history, volume) => history.flushed(this.#finalFlush[volume] ?? []));
       const rule = host.mirror?.pairing.verdict?.rule;
@@ -121,6 +188,20 @@ export class Checkers {
       if (phase === 'resync-source' || phase === 'compare-source') this.#resyncBegins(host);
       if (phase === 'in-sync') this.coverage(`${host.name} is in sync`);
     }
+  }
+
+  /** A resync ends when nothing differs but what is under way. Not asked while a guest that is gone has something under way. */
+  #everythingCopied(host: SimulatedHost): void {
+    const asked = this.#world.histories.reduce(
+      (sum, { volume }) => sum + (host.guest?.openRequests(volume).length ?? 0),
+      0,
+    );
+    if ((host.mirror?.primary.inFlightCount ?? 0) > asked) return;
+    this.#eachDifference((volume, sector) =>
+      this.#isOpen(volume, sector)
+        ? undefined
+        : `${host.name} has copied everything, and volume ${volume} sector ${sector} differs`,
+    );
   }
 
   /** A resync examines every block that differs, and is a full copy only for a copy that never held data. */
@@ -171,6 +252,8 @@ export class Checkers {
       (volume, sector) => `at rest the copies differ in volume ${volume} sector ${sector}`,
     );
     for (const host of this.#world.hosts) this.#checkContent(host, 'at rest');
+    const executing = this.#world.hosts.filter(({ guestExecutes }) => guestExecutes);
+    if (executing.length > 1) this.#world.violation('at rest the VM runs on both hosts');
   }
 
   #checkContent(host: SimulatedHost, when: string): void {
@@ -198,12 +281,22 @@ export class Checkers {
     left.disks.forEach((disk, volume) => {
       const mine = disk.seen;
       const theirs = right.disks[volume]?.seen as Uint32Array;
-      for (let sector = 0; sector < mine.length; sector += 1) {
-        if (mine[sector] === theirs[sector]) continue;
-        const found = problem(volume, sector);
-        if (found !== undefined)
-          return this.#world.violation(`${found} (${mine[sector]}, ${theirs[sector]})`);
+      for (let piece = 0; piece < mine.length; piece += sectorsPerPiece) {
+        const end = Math.min(piece + sectorsPerPiece, mine.length);
+        if (equalWords(mine, theirs, piece, end)) continue;
+        for (let sector = piece; sector < end; sector += 1) {
+          if (mine[sector] === theirs[sector]) continue;
+          const found = problem(volume, sector);
+          if (found !== undefined)
+            return this.#world.violation(`${found} (${mine[sector]}, ${theirs[sector]})`);
+        }
       }
     });
   }
+}
+
+function equalWords(left: Uint32Array, right: Uint32Array, from: number, end: number): boolean {
+  const bytes = (words: Uint32Array): Buffer =>
+    Buffer.from(words.buffer, words.byteOffset + from * 4, (end - from) * 4);
+  return bytes(left).equals(bytes(right));
 }

@@ -2,7 +2,8 @@
  * What guests asked for and were promised, per volume, and from it which contents a sector may have. Independent of the
  * product. The rule: a version is lost for good, and must never be seen, when a later one must have survived. A write
  * must survive from its acknowledgement on: for ever once it is flushed (or FUA), else as long as one of the nodes that
- * held it has not lost power since.
+ * held it has lost neither power nor a disk since. A host that is named holder alone has flushed what it has before it asked:
+ * from then on that is for ever too.
  *
  * One more case loses unflushed writes by design, and is counted: a host that lost power could not hear the other one for
  * the time that the rules ask for, and was then named holder while the other one still held more.
@@ -25,20 +26,21 @@ export interface Request {
   ended: number;
   acknowledged: boolean;
   flushed: boolean;
-  /** Power losses of every host when it was asked for (the last time). */
+  /** Losses of every host when it was asked for (the last time). */
   lossesBefore: readonly Holding[];
   /** Hosts that held it when it was acknowledged. */
   holders: readonly Holding[];
 }
 
-/** A host that has a write as long as its number of power losses is still this. */
+/** A host that has a write as long as its number of losses is still this. */
 export interface Holding {
-  readonly host: PowerCount;
+  readonly host: LossCount;
   readonly losses: number;
 }
 
-export interface PowerCount {
-  readonly powerLosses: number;
+/** How often a host lost what only its page cache, or its disk, held: power losses and disks that failed. */
+export interface LossCount {
+  readonly losses: number;
 }
 
 const initial: Request = {
@@ -105,25 +107,34 @@ export class GuestHistory {
    * `winner`, whose disk is `seen`, goes on alone: what it lost by a power loss, and only the other host holds, is given up.
    * Answers how many writes that are.
    */
-  forfeited(winner: PowerCount, seen: Uint32Array): number {
+  forfeited(winner: LossCount, seen: Uint32Array): number {
     const lost: Request[] = [];
+    const kept: Request[] = [];
     for (const request of this.#unflushed) {
       if (!mustSurvive(request)) continue;
-      if (request.holders.some(({ host, losses }) => host === winner && host.powerLosses === losses))
+      if (holds(request, winner)) {
+        kept.push(request);
         continue;
+      }
       let missing = false;
       this.#eachSector(request, (sector) => {
         missing ||= this.problemOf(sector, seen[sector] as number) !== undefined;
       });
       if (missing) lost.push(request);
-      else request.holders = [{ host: winner, losses: winner.powerLosses }];
+      else kept.push(request);
     }
     for (const request of lost) request.holders = [];
+    this.flushed(kept);
     return lost.length;
   }
 
+  /** A sentence when a sector must not have this content on stable storage, whatever a page cache holds. */
+  problemOfDurable(sector: number, tag: number): string | undefined {
+    return this.problemOf(sector, tag, ({ flushed }) => flushed);
+  }
+
   /** A sentence when a sector must not have this content. */
-  problemOf(sector: number, tag: number): string | undefined {
+  problemOf(sector: number, tag: number, survives = mustSurvive): string | undefined {
     const list = this.#sectors.get(sector);
     if (list === undefined) {
       return this.#initialTags[sector] === tag
@@ -133,7 +144,7 @@ export class GuestHistory {
     let newer: Request | undefined;
     for (const candidate of list) {
       if (candidate.tag !== tag) continue;
-      newer = list.find((later) => candidate.ended < later.begun && mustSurvive(later));
+      newer = list.find((later) => candidate.ended < later.begun && survives(later));
       if (newer === undefined) return undefined;
     }
     const found = newer === undefined ? 'is no version that may be there' : 'is older than must be';
@@ -166,7 +177,11 @@ export class GuestHistory {
 
 function mustSurvive(request: Request): boolean {
   if (!request.acknowledged) return false;
-  return request.flushed || request.holders.some(({ host, losses }) => host.powerLosses === losses);
+  return request.flushed || request.holders.some(({ host, losses }) => host.losses === losses);
+}
+
+function holds({ holders }: Request, by: LossCount): boolean {
+  return holders.some(({ host, losses }) => host === by && host.losses === losses);
 }
 
 function describe(request: Request): string {

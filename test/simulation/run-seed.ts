@@ -2,8 +2,9 @@
  * One run of a simulated world, decided by its seed: a first synchronisation, a safety phase with faults, and a liveness phase in
  * which everything heals and the pair must come back by itself, within a bound of virtual time, with equal copies.
  */
-import type { PairPhase } from '../../src/cluster/pairing.ts';
-import { faults, heal } from './faults.ts';
+import { reach } from './aim.ts';
+import { type Coverage, countFault, possibleCells } from './coverage.ts';
+import { acceptsDoubtfulDisks, canStrike, type FaultName, faultNames, faultTable, heal } from './faults.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 import { World, type WorldOptions } from './world.ts';
 
@@ -11,7 +12,13 @@ const mebibyte = 1024 * 1024;
 
 /** After everything healed, the pair must be whole and the guest at work within this. */
 export const livenessBoundMs = 90_000;
-const faultsMax = 14;
+/** A run with less says little. */
+const faultsMin = 10;
+/** A cell that the world did not come to is tried again this often. */
+const aimAttempts = 3;
+const writesMin = 2000;
+/** Faults that are aimed at one cell of the coverage table; the others fall anywhere. */
+const aimedMin = 7;
 
 export interface SeedReport {
   readonly seed: number;
@@ -20,19 +27,20 @@ export interface SeedReport {
   readonly transcript: readonly string[];
   readonly events: number;
   readonly acknowledged: number;
+  readonly faults: number;
   /** Unflushed writes that the rules gave up, see GuestHistory. */
   readonly forfeited: number;
   readonly resyncs: ReadonlyMap<string, number>;
-  /** Faults by the phase in which they fell: `kill in resync-target`. */
+  /** Faults by the phases in which they fell: `kill in resync-target`. */
   readonly coverage: ReadonlyMap<string, number>;
 }
 
 export function runSeed(seed: number): SeedReport {
   const world = new World(seed, optionsOf(seed));
-  const coverage = new Map<string, number>();
+  const run = new Run(world);
   let violation: string | undefined;
   try {
-    live(world, coverage);
+    run.live();
   } catch (error) {
     violation = error instanceof Error ? `${error.message}\n${error.stack ?? ''}` : String(error);
   }
@@ -42,71 +50,101 @@ export function runSeed(seed: number): SeedReport {
     transcript: world.transcript,
     events: world.events,
     acknowledged: world.acknowledgedCount,
+    faults: run.faults,
     forfeited: world.checkers.forfeited,
     resyncs: world.checkers.resyncs,
-    coverage,
+    coverage: run.coverage,
   };
 }
 
 /** Most worlds are small; some have several volumes, some more extents than the activity log holds. */
 function optionsOf(seed: number): WorldOptions {
-  if (seed % 20 === 7) {
-    const volumeSizesBytes = [1200 * mebibyte];
-    return { volumeSizesBytes, guestThinkMs: 15 };
-  }
-  if (seed % 4 === 2) return { volumeSizesBytes: [4 * mebibyte, 9 * mebibyte + 65_536] };
-  return { volumeSizesBytes: [8 * mebibyte] };
+  const options: WorldOptions = {
+    volumeSizesBytes: seed % 4 === 2 ? [4 * mebibyte, 9 * mebibyte + 65_536] : [24 * mebibyte],
+    guestThinkMs: 12,
+    clockDrift: seed % 3 === 0 ? 0.02 : seed % 3 === 1 ? -0.02 : 0,
+    hasArbiter: seed % 10 !== 3,
+    hasVm: seed % 10 !== 6,
+  };
+  if (seed % 10 !== 7) return options;
+  return { ...options, volumeSizesBytes: [1100 * mebibyte], guestSweeps: true, guestThinkMs: 3 };
 }
 
-function live(world: World, coverage: Map<string, number>): void {
-  const { random } = world;
-  world.firstStart();
-  // Half of the worlds begin their faults during the first synchronisation.
-  if (random.chance(0.5)) world.expect('the pair is in sync', () => world.inSync());
-  for (let count = 3 + random.below(faultsMax); count > 0; count -= 1) {
-    waitForMoment(world);
-    const host = random.pick(world.hosts);
-    const name = random.pick(Object.keys(faults));
-    const key = `${name} in ${host.mirror?.pairing.phase ?? 'no process'}`;
-    coverage.set(key, (coverage.get(key) ?? 0) + 1);
-    faults[name]?.(world, host, random);
-  }
-  world.run(random.between(0, 15_000));
-  heal(world);
-  // The command of the first start may have been lost with its process.
-  if (world.arbiter.record === undefined) {
-    world.expect('A runs', () => world.a.mirror?.run === 'started');
-    world.a.command('prim');
-  }
-  world.expect(
-    'the pair is in sync and a VM runs',
-    () => world.inSync() && world.primary() !== undefined,
-    livenessBoundMs,
-  );
-  const before = world.acknowledgedCount;
-  world.expect('the guest works', () => world.acknowledgedCount > before + 20, livenessBoundMs);
-  world.checkAtRest();
-}
+class Run {
+  readonly #world: World;
+  readonly coverage: Coverage = new Map();
+  faults = 0;
 
-const moments: readonly PairPhase[] = [
-  'handshake',
-  'resync-source',
-  'resync-target',
-  'compare-source',
-  'compare-target',
-  'finishing',
-  'in-sync',
-];
-
-/** Some time, or the moment at which a node enters a certain phase, and a little later. */
-function waitForMoment(world: World): void {
-  const { random } = world;
-  if (random.chance(0.4)) {
-    world.run(random.between(0, random.pick([100, 3000, 12_000])));
-    return;
+  constructor(world: World) {
+    this.#world = world;
   }
-  const phase = random.pick(moments);
-  const inPhase = ({ mirror }: SimulatedHost): boolean => mirror?.pairing.phase === phase;
-  world.runUntil(() => world.hosts.some(inPhase), random.between(1000, 10_000));
-  world.run(random.between(0, random.pick([1, 10, 40])));
+
+  live(): void {
+    const world = this.#world;
+    const { random } = world;
+    acceptsDoubtfulDisks(world);
+    world.firstStart();
+    // Half of the worlds begin their faults during the first synchronisation.
+    if (random.chance(0.5)) world.expect('the pair is in sync', () => world.inSync());
+    for (let turn = 0; turn < aimedMin; turn += 1) {
+      this.#aim(turn);
+      if (random.chance(0.6)) this.#strikeAnywhere();
+    }
+    while (this.faults < faultsMin) this.#strikeAnywhere();
+    world.run(random.between(0, 15_000));
+    heal(world);
+    this.#comeBack();
+    if (this.faults < faultsMin || world.acknowledgedCount < writesMin)
+      world.violation(
+        `only ${this.faults} faults and ${world.acknowledgedCount} writes: this run shows little`,
+      );
+  }
+
+  #comeBack(): void {
+    const world = this.#world;
+    // The command of the first start may have been lost with its process.
+    if (
+      world.a.mirror?.state.data === 'fresh' &&
+      world.b.mirror?.state.data === 'fresh' &&
+      world.arbiter.record === undefined
+    ) {
+      world.expect('A runs', () => world.a.mirror?.run === 'started');
+      world.a.command('prim');
+    }
+    const whole = (): boolean => world.inSync() && world.primary() !== undefined;
+    world.expect('the pair is in sync and a VM runs', whole, livenessBoundMs);
+    const before = world.acknowledgedCount;
+    world.expect('the guest works', () => world.acknowledgedCount > before + 20, livenessBoundMs);
+    world.runUntil(() => world.acknowledgedCount >= writesMin, livenessBoundMs);
+    world.checkAtRest();
+  }
+
+  /** The cells of the table in turn, over seeds, so that each is tried as often as any other. */
+  #aim(turn: number): void {
+    const world = this.#world;
+    const at = (world.seed * aimedMin + turn) % possibleCells.length;
+    const { fault, phase } = possibleCells[at] as (typeof possibleCells)[number];
+    for (let attempt = 0; attempt < aimAttempts && canStrike(world, fault); attempt += 1) {
+      const host = reach(world, phase, (name, led) => this.#count(name, led));
+      if (host !== undefined) return this.#strike(fault, host);
+    }
+    this.#strikeAnywhere();
+  }
+
+  #strikeAnywhere(): void {
+    const world = this.#world;
+    const { random } = world;
+    world.run(random.between(0, random.pick([100, 2000, 8000])));
+    this.#strike(random.pick(faultNames.filter((name) => canStrike(world, name))), random.pick(world.hosts));
+  }
+
+  #strike(name: FaultName, host: SimulatedHost): void {
+    this.#count(name, host);
+    faultTable[name].strike(this.#world, host, this.#world.random);
+  }
+
+  #count(name: FaultName, host: SimulatedHost): void {
+    this.faults += 1;
+    countFault(this.coverage, this.#world, name, host);
+  }
 }

@@ -1,9 +1,10 @@
 /**
- * A disk file of one host. It keeps one tag per sector of 4 KiB instead of bytes: every word of a sector's content is its
- * tag, and zero means zeroes. Three levels: in flight (a process asked), completed (in the host's cache, readers see it),
- * durable. A process kill lets any part of what is in flight happen; a power loss keeps, for each sector, any version
- * since the durable one, so that writes are lost, torn and reordered.
- * It does not model sectors that go bad, nor content smaller than a sector.
+ * A disk file of one host. It keeps one tag per sector of 512 bytes instead of bytes: the first and the last word of a sector
+ * are its tag, and zero means zeroes. Three levels: in flight (a process asked), completed (in the host's cache, readers
+ * see it), durable. A process kill lets any part of what is in flight happen; a power loss keeps, for each sector, any version
+ * since the durable one, so that writes are lost, torn and reordered. A flush that fails leaves what it covered in the
+ * cache, where the next flush takes it for clean: only writing it again makes it durable, as on Linux.
+ * It does not model sectors that go bad for good, nor content smaller than a sector.
  */
 import type {
   AllocationCompletion,
@@ -18,8 +19,11 @@ import { joinChunks } from '../../src/link/frames.ts';
 import type { Random } from './random.ts';
 import type { Life, SimulatedTime } from './simulated-time.ts';
 
-export const sectorBytes = 4096;
+export const sectorBytes = 512;
 const wordsPerSector = sectorBytes / 4;
+
+/** What a faulty disk does to calls: fails those of one kind, or has no room for writes. */
+export type DiskFailure = 'write' | 'flush' | 'read' | 'no-space';
 
 interface Change {
   readonly firstSector: number;
@@ -27,12 +31,23 @@ interface Change {
   readonly life: Life;
 }
 
+/** What happened to the cache and is not known to be durable. */
+interface Applied {
+  readonly firstSector: number;
+  readonly tags: Uint32Array;
+  /** Place in the order of all changes of this disk. */
+  readonly order: number;
+  /** It is durable already, over what came before it. */
+  readonly durable: boolean;
+}
+
 /** The content of sectors with these tags. */
 export function bytesOf(tags: Uint32Array): Uint8Array {
   const words = new Uint32Array(tags.length * wordsPerSector);
   for (let index = 0; index < tags.length; index += 1) {
     const tag = tags[index] as number;
-    if (tag !== 0) words.fill(tag, index * wordsPerSector, (index + 1) * wordsPerSector);
+    words[index * wordsPerSector] = tag;
+    words[(index + 1) * wordsPerSector - 1] = tag;
   }
   return new Uint8Array(words.buffer);
 }
@@ -57,18 +72,21 @@ export class SimulatedDisk {
   /** What readers see. */
   readonly seen: Uint32Array;
   readonly #durable: Uint32Array;
-  /** Versions since the durable one, oldest first, of sectors that have any. */
-  readonly #unflushed = new Map<number, number[]>();
+  /** Since the last flush, in their order. */
+  #unflushed: Applied[] = [];
   readonly #inFlight = new Set<Change>();
   readonly #time: SimulatedTime;
   readonly #random: Random;
-  /** Multiplies every delay: a slow disk. */
-  slowness = 1;
-  /** When set, calls of this kind fail from now on. */
-  failing: 'write' | 'flush' | 'read' | 'no-space' | undefined;
+  #order = 0;
   /** Calls that a hung disk does not finish. */
   readonly #hanging: { readonly life: Life; readonly callback: () => void }[] = [];
   #hung = false;
+  /** Multiplies every delay: a slow disk. */
+  slowness = 1;
+  /** When set, calls of this kind fail from now on. */
+  failing: DiskFailure | undefined;
+  /** A flush has failed since the host booted: the cache holds what the disk never got and never will. */
+  flushFailed = false;
 
   constructor(sizeBytes: number, time: SimulatedTime, random: Random) {
     this.sizeBytes = sizeBytes;
@@ -76,6 +94,15 @@ export class SimulatedDisk {
     this.#durable = new Uint32Array(sizeBytes / sectorBytes);
     this.#time = time;
     this.#random = random;
+  }
+
+  /** What a sector would hold if the host lost power now and nothing of what it had not synced survived. */
+  durableTag(sector: number): number {
+    let tag = this.#durable[sector] as number;
+    for (const { firstSector, tags, durable } of this.#unflushed)
+      if (durable && sector >= firstSector && sector < firstSector + tags.length)
+        tag = tags[sector - firstSector] as number;
+    return tag;
   }
 
   /** Content that was there before anything started. */
@@ -113,32 +140,28 @@ export class SimulatedDisk {
     this.#inFlight.add(change);
     this.#later(life, 0.05, fua ? 5 : 1, () => {
       this.#inFlight.delete(change);
-      if (this.failing === 'write') return completion.done('io-error');
-      if (this.failing === 'no-space') return completion.done('no-space');
-      if (fua && this.failing === 'flush') return completion.done('io-error');
-      this.#apply(change, () => true);
-      if (fua) for (let index = 0; index < tags.length; index += 1) this.#keep(change.firstSector + index);
-      completion.done(undefined);
+      if (this.failing === 'write' || this.failing === 'no-space') {
+        // A part of it may be on the disk all the same.
+        if (this.#random.chance(0.5)) this.#applyTorn(change);
+        return completion.done(this.failing === 'write' ? 'io-error' : 'no-space');
+      }
+      const durable = fua && this.failing !== 'flush';
+      this.flushFailed ||= fua && !durable;
+      this.#apply(change.firstSector, change.tags, durable);
+      completion.done(fua && !durable ? 'io-error' : undefined);
     });
   }
 
   flush(completion: Completion, life: Life): void {
-    const versions = new Map([...this.#unflushed].map(([sector, list]) => [sector, list.length]));
+    const until = this.#order;
     this.#later(life, 0.5, 8, () => {
-      if (this.failing === 'flush') {
-        // What it covered stays in the cache, where the next flush takes it for clean.
-        for (const [sector, count] of versions) this.#unflushed.get(sector)?.splice(0, count);
-        return completion.done('io-error');
-      }
-      for (const [sector, count] of versions) {
-        const list = this.#unflushed.get(sector);
-        // Shorter: a FUA write made a later version durable meanwhile.
-        if (list === undefined || list.length < count) continue;
-        this.#durable[sector] = list[count - 1] as number;
-        list.splice(0, count);
-        if (list.length === 0) this.#unflushed.delete(sector);
-      }
-      completion.done(undefined);
+      const failed = this.failing === 'flush';
+      this.flushFailed ||= failed;
+      const covered = this.#unflushed.findIndex(({ order }) => order > until);
+      const taken = this.#unflushed.splice(0, covered === -1 ? this.#unflushed.length : covered);
+      for (const { firstSector, tags, durable } of taken)
+        if (!failed || durable) this.#durable.set(tags, firstSector);
+      completion.done(failed ? 'io-error' : undefined);
     });
   }
 
@@ -147,40 +170,41 @@ export class SimulatedDisk {
     for (const change of this.#inFlight) {
       if (change.life !== life) continue;
       this.#inFlight.delete(change);
-      const share = this.#random.pick([0, 0.5, 1]);
-      this.#apply(change, () => this.#random.chance(share));
+      this.#applyTorn(change);
     }
   }
 
   powerLost(): void {
-    for (const change of this.#inFlight) this.#apply(change, () => this.#random.chance(0.5));
+    for (const change of this.#inFlight) this.#applyTorn(change);
     this.#inFlight.clear();
     this.#hanging.length = 0;
+    this.flushFailed = false;
     const share = this.#random.pick([0, 0.1, 0.5, 0.9, 1]);
-    for (const [sector, versions] of this.#unflushed) {
-      if (versions.length > 0 && this.#random.chance(share)) {
-        const newest = this.#random.chance(0.8);
-        this.#durable[sector] = newest ? (versions.at(-1) as number) : this.#random.pick(versions);
-      }
+    for (const { firstSector, tags, durable } of this.#unflushed) {
+      if (durable || share === 1) this.#durable.set(tags, firstSector);
+      else if (share > 0)
+        for (let index = 0; index < tags.length; index += 1)
+          if (this.#random.chance(share)) this.#durable[firstSector + index] = tags[index] as number;
     }
-    this.#unflushed.clear();
+    this.#unflushed = [];
     this.seen.set(this.#durable);
   }
 
-  #apply(change: Change, happens: () => boolean): void {
-    change.tags.forEach((tag, index) => {
-      if (!happens()) return;
-      const sector = change.firstSector + index;
-      this.seen[sector] = tag;
-      const versions = this.#unflushed.get(sector);
-      if (versions === undefined) this.#unflushed.set(sector, [tag]);
-      else versions.push(tag);
-    });
+  /** Nothing, its first sectors, or any of them. */
+  #applyTorn({ firstSector, tags }: Change): void {
+    if (this.#random.chance(0.5)) {
+      this.#apply(firstSector, tags.subarray(0, this.#random.below(tags.length + 1)));
+      return;
+    }
+    const share = this.#random.pick([0, 0.5, 1]);
+    for (let index = 0; index < tags.length; index += 1)
+      if (this.#random.chance(share)) this.#apply(firstSector + index, tags.subarray(index, index + 1));
   }
 
-  #keep(sector: number): void {
-    this.#durable[sector] = this.seen[sector] as number;
-    this.#unflushed.delete(sector);
+  #apply(firstSector: number, tags: Uint32Array, durable = false): void {
+    this.#order += 1;
+    this.seen.set(tags, firstSector);
+    this.#unflushed.push({ firstSector, tags, order: this.#order, durable });
   }
 
   #later(life: Life, fromMs: number, toMs: number, callback: () => void): void {

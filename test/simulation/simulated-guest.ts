@@ -4,7 +4,8 @@
  * again when the volumes are served again, as a hypervisor does that stops its VM on errors.
  */
 import type { BlockDevice, BlockError } from '../../src/base/block-device.ts';
-import type { GuestHistory, PowerCount, Request } from './guest-history.ts';
+import { extentSizeBytes } from '../../src/disk/state.ts';
+import type { GuestHistory, LossCount, Request } from './guest-history.ts';
 import type { Random } from './random.ts';
 import { bytesOf, sectorBytes, tagsOf } from './simulated-disk.ts';
 import { Life, type SimulatedTime } from './simulated-time.ts';
@@ -14,13 +15,15 @@ export interface GuestWorld {
   readonly random: Random;
   readonly histories: readonly GuestHistory[];
   readonly volumeSizeBytes: readonly number[];
-  readonly hosts: readonly PowerCount[];
+  readonly hosts: readonly LossCount[];
   /** A point in the order of all events. */
   nextEvent(): number;
   nextTag(): number;
   /** The guest does not begin anything new. */
   readonly guestsRest: boolean;
   readonly guestThinkMs: number;
+  /** It writes everywhere in turn instead of here and there. */
+  readonly guestSweeps: boolean;
   acknowledgedCount: number;
   violation(text: string): void;
 }
@@ -29,13 +32,20 @@ export interface GuestHost {
   readonly name: string;
   /** The volumes, when they are served to a VM that runs. */
   servedVolumes(): readonly BlockDevice[] | undefined;
-  /** A write was acknowledged by this host: who holds it. */
-  acknowledgedNow(): readonly PowerCount[];
+  /** A request is acknowledged by this host now: who holds it. */
+  acknowledgedNow(request: Request): readonly LossCount[];
+  /** A flush that covers these requests is answered by this host now. */
+  flushedNow(volume: number, covered: readonly Request[]): void;
+  /** False: a guest may read what is older than it should be, see SimulatedHost. */
+  readonly readsAreChecked: boolean;
 }
 
 type Work = Request | { readonly kind: 'flush'; readonly volume: number };
 
 const outstandingMax = 6;
+/** Sectors of 4 KiB, and of the area where half of the requests fall, so that they overlap. */
+const pageSectors = 8;
+const hotSpanSectors = 1024;
 const retryMs = 30;
 
 export class SimulatedGuest {
@@ -46,6 +56,7 @@ export class SimulatedGuest {
   readonly outstanding = new Map<Work, number>();
   #again: Work[] = [];
   #retrying = false;
+  #sweptBytes = 0;
   acknowledgedCount = 0;
   flushedCount = 0;
 
@@ -106,18 +117,44 @@ export class SimulatedGuest {
     if (guestsRest || this.outstanding.size >= outstandingMax || this.#host.servedVolumes() === undefined)
       return;
     const volume = random.below(volumeSizeBytes.length);
+    if (this.#world.guestSweeps) return this.#sweep(volume);
     const verb = random.below(100);
-    if (verb < 12) return this.flush(volume);
-    const sectors = (volumeSizeBytes[volume] as number) / sectorBytes;
-    // Half of it falls on a small hot area, so that requests overlap.
-    const span = random.chance(0.5) ? Math.min(sectors, 128) : sectors;
-    const length = Math.min(1 + random.below(random.chance(0.7) ? 4 : 32), span);
-    const offset = random.below(span - length + 1);
-    const [offsetBytes, lengthBytes] = [offset * sectorBytes, length * sectorBytes];
-    if (verb < 25) this.#read(volume, offsetBytes, lengthBytes);
-    else if (verb < 30) this.#change('zero', volume, offsetBytes, lengthBytes, random.chance(0.2));
-    else if (verb < 35) this.#change('trim', volume, offsetBytes, lengthBytes, random.chance(0.2));
+    if (verb < 10) return this.flush(volume);
+    const { offsetBytes, lengthBytes } = this.#place(volumeSizeBytes[volume] as number);
+    if (verb < 20) this.#read(volume, offsetBytes, lengthBytes);
+    else if (verb < 24) this.#change('zero', volume, offsetBytes, lengthBytes, random.chance(0.2));
+    else if (verb < 28) this.#change('trim', volume, offsetBytes, lengthBytes, random.chance(0.2));
     else this.#change('write', volume, offsetBytes, lengthBytes, random.chance(0.1));
+  }
+
+  /** Writes a little everywhere, in turn, and hardly ever flushes: as many extents as the activity log has room for, and more. */
+  #sweep(volume: number): void {
+    const { random, volumeSizeBytes } = this.#world;
+    if (random.chance(0.003)) return this.flush(volume);
+    this.#sweptBytes += extentSizeBytes;
+    const offset = random.below(16) * sectorBytes;
+    this.#change(
+      'write',
+      volume,
+      (this.#sweptBytes % (volumeSizeBytes[volume] as number)) + offset,
+      sectorBytes,
+      false,
+    );
+  }
+
+  /** Mostly small and anywhere, also less than a page; some of a page's size; some long. Half of it where others write too. */
+  #place(volumeBytes: number): { offsetBytes: number; lengthBytes: number } {
+    const { random } = this.#world;
+    const sectors = volumeBytes / sectorBytes;
+    const span = Math.min(sectors, random.pick([24, hotSpanSectors, sectors, sectors]));
+    const pages = random.chance(0.4);
+    const length = Math.min(
+      pages ? pageSectors * (1 + random.below(random.chance(0.1) ? 24 : 3)) : 1 + random.below(12),
+      span,
+    );
+    const anywhere = random.below(span - length + 1);
+    const offset = pages ? anywhere - (anywhere % pageSectors) : anywhere;
+    return { offsetBytes: offset * sectorBytes, lengthBytes: length * sectorBytes };
   }
 
   #change(
@@ -152,7 +189,7 @@ export class SimulatedGuest {
       done: (error, chunks) => {
         // A VM that is paused sees nothing: what a hung disk answers late may be older than what the peer has taken since.
         const isSeen = this.life.alive && this.#host.servedVolumes() !== undefined;
-        if (error !== undefined || !isSeen) return;
+        if (error !== undefined || !isSeen || !this.#host.readsAreChecked) return;
         tagsOf(chunks, lengthBytes).forEach((tag, index) => {
           const problem = this.#world.histories[volume]?.problemOf(offsetBytes / sectorBytes + index, tag);
           if (problem !== undefined)
@@ -179,13 +216,14 @@ export class SimulatedGuest {
         done: (error) => {
           if (this.#answered(work, attempt, error)) {
             history?.flushed(covered);
+            this.#host.flushedNow(work.volume, covered);
             this.flushedCount += 1;
           }
         },
       });
       return;
     }
-    work.lossesBefore = this.#world.hosts.map((host) => ({ host, losses: host.powerLosses }));
+    work.lossesBefore = this.#world.hosts.map((host) => ({ host, losses: host.losses }));
     const { kind, offsetBytes, lengthBytes, fua } = work;
     const completion = { done: (error: BlockError | undefined) => this.#changed(work, attempt, error) };
     if (kind === 'trim') device.trim(offsetBytes, lengthBytes, fua, completion);
@@ -200,9 +238,10 @@ export class SimulatedGuest {
   #changed(request: Request, attempt: number, error: BlockError | undefined): void {
     if (!this.#answered(request, attempt, error)) return;
     request.ended = this.#world.nextEvent();
-    const holders = this.#host.acknowledgedNow();
+    const holders = this.#host.acknowledgedNow(request);
     request.holders = request.lossesBefore.filter(({ host }) => holders.includes(host));
     this.#world.histories[request.volume]?.acknowledged(request);
+    if (request.fua) this.#host.flushedNow(request.volume, [request]);
     this.acknowledgedCount += 1;
     this.#world.acknowledgedCount += 1;
   }

@@ -5,12 +5,12 @@
 import { silentLog } from '../../src/base/log.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorConfig, MirrorPorts } from '../../src/cluster/mirror-ports.ts';
-import { createMetadata, metadataSizeBytes, openMetadata } from '../../src/disk/metadata-store.ts';
+import { createMetadata, openMetadata } from '../../src/disk/metadata-store.ts';
 import type { OpenedMetadata } from '../../src/disk/metadata-store.ts';
 import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
 import type { BlockDevice } from '../../src/base/block-device.ts';
 import type { WorldError } from '../../src/base/errors.ts';
-import type { PowerCount } from './guest-history.ts';
+import type { LossCount, Request } from './guest-history.ts';
 import { type GuestHost, SimulatedGuest } from './simulated-guest.ts';
 import type { Random } from './random.ts';
 import { SimulatedDisk, tagChecksum } from './simulated-disk.ts';
@@ -23,13 +23,18 @@ import type { World } from './world.ts';
 
 /** The supervisor pauses the VM of a module that has not come back, with its metadata open, after this. */
 const supervisorPatienceMs = 900;
+/** The supervisor pauses the VM of a module that does not answer after this, and then kills the module. */
+const watchdogMs = 4000;
+const pausedBeforeKillMs = 200;
+
+export type Command = 'start' | 'stop' | 'prim' | 'second' | 'swap' | 'acceptDisk';
 
 interface Running {
   readonly life: Life;
   readonly mirror: Mirror;
 }
 
-export class SimulatedHost implements GuestHost, PowerCount {
+export class SimulatedHost implements GuestHost, LossCount {
   readonly world: World;
   readonly name: string;
   readonly side: Side;
@@ -37,12 +42,24 @@ export class SimulatedHost implements GuestHost, PowerCount {
   readonly storage: TimedStorage;
   readonly images: SimulatedImages;
   readonly vm: SimulatedVm;
-  powerLosses = 0;
+  losses = 0;
+  /** The process that gave its disk up, counted once. */
+  #failedLife: Life | undefined;
   powered = true;
   bootedMs = Number.NEGATIVE_INFINITY;
   /** What the supervisor wants of the module. */
   run: 'started' | 'stopped' = 'started';
   guest: SimulatedGuest | undefined;
+  /** What the operator asked for last. */
+  lastCommand: Command | undefined;
+  /** How fast its clock runs; 1 is true time. */
+  clockRate = 1;
+  /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
+  guestWasFrozen = false;
+  /** When that was, in the order of all events. */
+  frozenAt = Number.NEGATIVE_INFINITY;
+  /** Everything of the host that is neither process nor guest: the supervisor, the hypervisor. */
+  #machine = new Life();
   /** The process, from its start on; `running` once its metadata are open. */
   #life: Life | undefined;
   #running: Running | undefined;
@@ -61,25 +78,41 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.#bootId = random.hexId();
     this.disks = world.volumes.map(({ sizeBytes }) => new SimulatedDisk(sizeBytes, time, random));
     this.images = new SimulatedImages(this.disks, time, random);
-    this.storage = new TimedStorage(metadataSizeBytes(world.volumes, ringBlocks), time, random);
+    this.storage = new TimedStorage(world.volumes, time, random);
     createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
     this.storage.settle();
-    this.vm = new SimulatedVm(time, random, {
+    this.vm = new SimulatedVm(time, random, () => this.#machine, {
       changed: (state) => {
         world.log(`${name}: vm ${state}`);
+        if (state === 'starting' && !this.#machine.frozen) this.guestWasFrozen = false;
         if (state === 'running') world.checkers.vmRuns(this);
-        this.#running?.mirror.vmChanged(state);
+        const running = this.#running;
+        if (running?.life.frozen === true) time.after(0, () => running.mirror.vmChanged(state), running.life);
+        else running?.mirror.vmChanged(state);
       },
       booted: () => {
-        world.checkers.guestBoots(this);
-        this.guest = new SimulatedGuest(world, this);
-        this.guest.start();
+        if (this.readsAreChecked) world.checkers.guestBoots(this);
+        this.#guestBegins();
       },
-      ended: () => {
-        this.guest?.end();
-        this.guest = undefined;
-      },
+      ended: () => this.#guestEnds(),
     });
+  }
+
+  #guestBegins(): void {
+    this.guest = new SimulatedGuest(this.world, this);
+    this.guest.start();
+  }
+
+  #guestEnds(): void {
+    this.guest?.end();
+    this.guest = undefined;
+  }
+
+  /** A disk error counts as the failure of a node: what only this copy held unflushed may be lost with it. */
+  noteDiskFailure(): void {
+    if (this.#running?.mirror.disk.isFinal !== true || this.#failedLife === this.#life) return;
+    this.#failedLife = this.#life;
+    this.losses += 1;
   }
 
   /** The module, while its process runs. */
@@ -92,14 +125,36 @@ export class SimulatedHost implements GuestHost, PowerCount {
   get exporting(): boolean {
     return this.#exporting;
   }
+  get processFrozen(): boolean {
+    return this.#life?.frozen ?? false;
+  }
+  get machineFrozen(): boolean {
+    return this.#machine.frozen;
+  }
+  /** A VM, or without one a client of the exports, is at work. */
+  get guestExecutes(): boolean {
+    return this.world.hasVm ? this.vm.executes : this.guest !== undefined;
+  }
+
+  /**
+   * The guest of a host that was frozen as a whole, and a client without a VM that would be paused, may read what the other
+   * node has overwritten since, until the module learns of it: a read needs no second node. What they write is checked.
+   */
+  get readsAreChecked(): boolean {
+    return (this.world.hasVm && !this.guestWasFrozen) || this.world.checkers.isLatest(this);
+  }
 
   servedVolumes(): readonly BlockDevice[] | undefined {
-    if (!this.vm.executes || !this.#exporting) return undefined;
+    if (!this.guestExecutes || !this.#exporting || this.processFrozen) return undefined;
     return this.#running?.mirror.volumes;
   }
 
-  acknowledgedNow(): readonly PowerCount[] {
-    return this.world.checkers.acknowledged(this);
+  acknowledgedNow(request: Request): readonly LossCount[] {
+    return this.world.checkers.acknowledged(this, request);
+  }
+
+  flushedNow(volume: number, covered: readonly Request[]): void {
+    this.world.checkers.flushed(this, volume, covered);
   }
 
   // ---- the process --------------------------------------------------------------------------------------------------
@@ -108,12 +163,13 @@ export class SimulatedHost implements GuestHost, PowerCount {
     if (!this.powered || this.#life !== undefined) return;
     const life = new Life();
     this.#life = life;
+    this.storage.openedBy(life);
     this.world.log(`${this.name}: process starts`);
     openMetadata(this.storage, (outcome) => {
       if (!life.alive) return;
-      if (outcome.kind === 'refused')
-        return this.world.violation(`metadata refused: ${outcome.error.message}`);
-      this.#begin(life, outcome.opened);
+      if (outcome.kind === 'opened') return this.#begin(life, outcome.opened);
+      if (!this.storage.failedThisProcess) this.world.violation(`metadata refused: ${outcome.error.message}`);
+      this.#exits(life, outcome.error.message);
     });
   }
 
@@ -125,21 +181,21 @@ export class SimulatedHost implements GuestHost, PowerCount {
       preferred: undefined,
       bootId: this.#bootId,
       instance: world.random.hexId(),
-      hasVm: true,
+      hasVm: world.hasVm,
     };
     const metadata = metadataPort(opened.store);
     const ports: MirrorPorts = {
-      clock: world.time.clockOf(life),
+      clock: world.time.clockOf(life, this.clockRate),
       log: silentLog,
       ids: { operationId: () => world.random.hexId() },
       transport: world.link.transportOf(this.side, life),
-      arbiter: world.arbiter.reachedBy(name, life),
+      arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
       metadata: {
         ...metadata,
         persist: (state, done) =>
           metadata.persist(state, (ok) => {
             if (!life.alive) return;
-            world.checkers.persisted(this, state);
+            if (ok) world.checkers.persisted(this, state);
             done(ok);
           }),
       },
@@ -147,23 +203,41 @@ export class SimulatedHost implements GuestHost, PowerCount {
       checksum: tagChecksum,
       vm: {
         want: (wish, because) => {
-          if (!life.alive) return;
+          if (!life.alive || !world.hasVm) return;
           world.log(`${name}: wants vm ${wish}: ${because}`);
           this.vm.want(wish);
         },
       },
       doubtMark: {
         note: (doubt) => {
-          if (life.alive) this.#doubtMark = doubt;
+          if (!life.alive) return;
+          // A node in doubt is overwritten by a peer that is up to date: the doubt is a failure of the node.
+          if (this.#doubtMark === 'none') this.losses += 1;
+          this.#doubtMark = doubt;
         },
         forget: () => {
           if (life.alive) this.#doubtMark = 'none';
         },
       },
-      inspectFiles: (done) => done([]),
+      inspectFiles: (done) => {
+        const free = (disk: SimulatedDisk): number =>
+          disk.failing === 'no-space' ? 0 : Number.MAX_SAFE_INTEGER;
+        done(
+          world.volumes.map(({ name: volume, sizeBytes }, index) => ({
+            volume,
+            file: volume,
+            path: 'same',
+            freeBytes: free(this.disks[index] as SimulatedDisk),
+            unallocatedBytes: sizeBytes,
+          })),
+        );
+      },
       exports: { serve: (available, because) => this.#serve(life, available, because) },
       wallTime: () => world.time.nowMs.toFixed(0),
-      fatal: (because) => world.violation(`${name} ended: ${because}`),
+      fatal: (because) => {
+        if (!this.storage.failedThisProcess) world.violation(`${name} ended: ${because}`);
+        this.#exits(life, because);
+      },
     };
     const volumes = opened.volumes.map((volume, index) => ({
       name: volume.name,
@@ -175,7 +249,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     const state = { ...opened.state, diskDoubt: diskDoubt === 'none' ? this.#doubtMark : diskDoubt };
     const mirror = new Mirror(config, state, volumes, ports);
     this.#running = { life, mirror };
-    mirror.vmChanged(this.vm.state);
+    mirror.vmChanged(world.hasVm ? this.vm.state : 'none');
     if (this.run === 'started') mirror.start();
     else mirror.stayStopped();
   }
@@ -184,7 +258,18 @@ export class SimulatedHost implements GuestHost, PowerCount {
     if (!life.alive || this.#exporting === available) return;
     this.world.log(`${this.name}: ${available ? 'serves' : 'does not serve'}: ${because}`);
     this.#exporting = available;
-    if (!available) this.guest?.disconnected();
+    if (this.world.hasVm) {
+      if (!available) this.guest?.disconnected();
+    } else if (available) {
+      this.guestWasFrozen = false;
+      this.#guestBegins();
+    } else this.#guestEnds();
+  }
+
+  /** The process ends by itself, after the event that made it do so; the supervisor starts it again. */
+  #exits(life: Life, because: string): void {
+    this.world.log(`${this.name}: ends: ${because}`);
+    this.world.time.after(0, () => this.kill(), life);
   }
 
   #endProcess(): Life | undefined {
@@ -193,6 +278,7 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.#life = undefined;
     this.#running = undefined;
     this.#exporting = false;
+    if (!this.world.hasVm) this.#guestEnds();
     return life;
   }
 
@@ -207,23 +293,67 @@ export class SimulatedHost implements GuestHost, PowerCount {
     this.storage.crashProcess();
     this.world.link.processKilled(this.side);
     this.guest?.disconnected();
-    const boot = this.#bootId;
+    const machine = this.#machine;
     const { time } = this.world;
-    time.after(restartAfterMs ?? this.#random.between(100, 700), () => {
-      if (this.#bootId === boot) this.startProcess();
-    });
-    time.after(supervisorPatienceMs, () => {
-      if (this.#bootId === boot && this.#running === undefined) this.vm.want('paused');
+    time.after(restartAfterMs ?? this.#random.between(100, 700), () => this.startProcess(), machine);
+    const patienceOver = (): void => {
+      if (this.#running === undefined) this.vm.want('paused');
+    };
+    time.after(supervisorPatienceMs, patienceOver, machine);
+  }
+
+  /** SIGSTOP, and after a while SIGCONT. Its sockets stay open and take what the kernel has room for. */
+  freezeProcess(forMs: number): void {
+    const life = this.#life;
+    if (life === undefined || life.frozen || this.#machine.frozen) return;
+    const { time, link } = this.world;
+    this.world.log(`${this.name}: PROCESS STOPS for ${forMs.toFixed(0)} ms`);
+    time.freeze(life);
+    const thaw = (): void => {
+      if (!life.alive || !life.frozen) return;
+      this.world.log(`${this.name}: PROCESS GOES ON`);
+      time.thaw(life);
+      link.thawed();
+    };
+    time.after(forMs, thaw, this.#machine);
+    const watchdog = (): void => {
+      if (!life.alive || !life.frozen) return;
+      this.vm.want('paused');
+      const kill = (): void => {
+        if (life.alive) this.kill();
+      };
+      time.after(pausedBeforeKillMs, kill, this.#machine);
+    };
+    time.after(watchdogMs, watchdog, this.#machine);
+  }
+
+  /** The host as a whole stops, with its VM, and goes on later as if nothing had been. Its network stays silent. */
+  freezeHost(forMs: number): void {
+    if (!this.powered || this.#machine.frozen) return;
+    const { time, link } = this.world;
+    this.world.log(`${this.name}: HOST FREEZES for ${forMs.toFixed(0)} ms`);
+    const machine = this.#machine;
+    this.guestWasFrozen = true;
+    this.frozenAt = this.world.nextEvent();
+    const lives = [machine, this.#life, this.guest?.life].filter((life) => life?.frozen === false) as Life[];
+    for (const life of lives) time.freeze(life);
+    time.after(forMs, () => {
+      if (!machine.alive) return;
+      this.world.log(`${this.name}: HOST GOES ON`);
+      for (const life of lives) time.thaw(life);
+      link.thawed();
     });
   }
 
   losePower(): void {
     if (!this.powered) return;
     this.world.log(`${this.name}: POWER LOST`);
-    this.powerLosses += 1;
+    this.losses += 1;
     this.powered = false;
     this.#endProcess();
     this.vm.powerLost();
+    this.#machine.end();
+    this.#machine = new Life();
     for (const disk of this.disks) disk.powerLost();
     const share = this.#random.pick([0, 0.5, 1]);
     this.storage.losePower(() => this.#random.chance(share));
@@ -243,14 +373,12 @@ export class SimulatedHost implements GuestHost, PowerCount {
   // ---- operator ---------------------------------------------------------------------------------------------------
 
   /** A command of the operator; `done` is called with its outcome, or never when the process dies. */
-  command(
-    verb: 'start' | 'stop' | 'prim' | 'second' | 'swap' | 'acceptDisk',
-    done: (error?: WorldError) => void = () => {},
-  ): void {
+  command(verb: Command, done: (error?: WorldError) => void = () => {}): void {
+    this.lastCommand = verb;
     if (verb === 'start' || verb === 'prim' || verb === 'second') this.run = 'started';
     if (verb === 'stop') this.run = 'stopped';
     const mirror = this.#running?.mirror;
-    if (mirror === undefined) return;
+    if (mirror === undefined || this.processFrozen) return;
     this.world.log(`${this.name}: operator: ${verb}`);
     const life = this.#life;
     mirror[verb]((error) => {

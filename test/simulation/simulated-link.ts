@@ -67,6 +67,11 @@ export class SimulatedLink {
     for (const connection of this.connections) connection.break('connection reset');
   }
 
+  /** A frozen process goes on: what waited in its sockets arrives. */
+  thawed(): void {
+    for (const connection of this.connections) connection.flow();
+  }
+
   /** Bytes flow, or wait, from now on. After a cut some connections are broken. */
   setCut(fromFirst: boolean, fromSecond: boolean): void {
     this.cut[0] = fromFirst;
@@ -85,6 +90,8 @@ export class SimulatedLink {
       this.#dialing = false;
       const [dialer, listener] = this.#listeners;
       if (dialer === undefined) return;
+      // A stopped process dials when it goes on.
+      if (dialer.life.frozen) return this.#dialSoon();
       const dialerHasOne = [...this.connections].some((each) => each.isOpen(0));
       if (dialerHasOne) return;
       if (listener !== undefined && !this.cut[0] && !this.cut[1]) {
@@ -132,7 +139,7 @@ class Connection {
       this.flow();
     };
     if (delayMs === 0) tell();
-    else this.#time.after(delayMs, tell);
+    else this.#time.after(delayMs, tell, life);
   }
 
   isOpen(side: Side): boolean {
@@ -190,12 +197,12 @@ class Connection {
   #deliverSoon(from: Side): void {
     if (this.#delivering[from] || this.#link.cut[from]) return;
     const to = this.#ends[other(from)];
-    if (to === undefined || !to.told) return;
+    if (to === undefined || !to.told || !to.open || to.life.frozen) return;
     if (this.#queues[from].length === 0 && this.#closing[from] === undefined) return;
     this.#delivering[from] = true;
     this.#time.after(this.#random.between(0.05, this.#link.delayMs), () => {
       this.#delivering[from] = false;
-      if (this.#link.cut[from]) return;
+      if (this.#link.cut[from] || to.life.frozen) return;
       this.#deliver(from, to);
       this.#deliverSoon(from);
     });

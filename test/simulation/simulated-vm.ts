@@ -4,7 +4,7 @@
  */
 import type { VmState, VmWish } from '../../src/cluster/mirror-ports.ts';
 import type { Random } from './random.ts';
-import type { SimulatedTime } from './simulated-time.ts';
+import type { Life, SimulatedTime } from './simulated-time.ts';
 import type { Timer } from '../../src/base/clock.ts';
 
 export interface VmEvents {
@@ -22,11 +22,14 @@ export class SimulatedVm {
   readonly #time: SimulatedTime;
   readonly #random: Random;
   readonly #events: VmEvents;
+  /** The host as a whole: while it is frozen nothing happens to the VM. */
+  readonly #machine: () => Life;
 
-  constructor(time: SimulatedTime, random: Random, events: VmEvents) {
+  constructor(time: SimulatedTime, random: Random, machine: () => Life, events: VmEvents) {
     this.#time = time;
     this.#random = random;
     this.#events = events;
+    this.#machine = machine;
   }
 
   /** The guest executes: a VM that is being shut down does too. */
@@ -36,6 +39,16 @@ export class SimulatedVm {
 
   want(wish: VmWish): void {
     this.#wish = wish;
+    this.#work();
+  }
+
+  /** The hypervisor's process dies; what the VM should be is as before. */
+  crash(): void {
+    if (this.state === 'stopped') return;
+    this.#action?.cancel();
+    this.#action = undefined;
+    this.#doing = undefined;
+    this.#become('stopped');
     this.#work();
   }
 
@@ -80,12 +93,13 @@ export class SimulatedVm {
   #step(meanwhile: VmState | undefined, fromMs: number, toMs: number, end: VmState): void {
     if (meanwhile !== undefined) this.#become(meanwhile);
     this.#doing = meanwhile;
-    this.#action = this.#time.after(this.#random.between(fromMs, toMs), () => {
+    const done = (): void => {
       this.#action = undefined;
       this.#doing = undefined;
       this.#become(end);
       this.#work();
-    });
+    };
+    this.#action = this.#time.after(this.#random.between(fromMs, toMs), done, this.#machine());
   }
 
   #become(state: VmState): void {

@@ -21,6 +21,13 @@ export interface WorldOptions {
   /** Part of the volumes that holds data before the first synchronisation. */
   readonly filledBytes?: number;
   readonly guestThinkMs?: number;
+  readonly guestSweeps?: boolean;
+  /** False: `arbiter: none`. */
+  readonly hasArbiter?: boolean;
+  /** False: whoever connects to the exports is the guest. */
+  readonly hasVm?: boolean;
+  /** The clocks of the hosts differ by this share: 0.02 is 2 %. */
+  readonly clockDrift?: number;
 }
 
 export const defaultTimers: Timers = {
@@ -54,8 +61,11 @@ export class World implements GuestWorld {
   readonly histories: readonly GuestHistory[];
   readonly checkers: Checkers;
   readonly transcript: string[] = [];
+  readonly hasArbiter: boolean;
+  readonly hasVm: boolean;
   guestsRest = false;
   guestThinkMs: number;
+  readonly guestSweeps: boolean;
   events = 0;
   /** Grows when everything is healed: faults of an earlier era end. */
   era = 0;
@@ -69,6 +79,7 @@ export class World implements GuestWorld {
     this.random = new Random(seed);
     this.clusterId = this.random.hexId();
     this.moduleId = this.random.hexId();
+    this.guestSweeps = options.guestSweeps ?? false;
     this.guestThinkMs = options.guestThinkMs ?? 30;
     this.volumeSizeBytes = options.volumeSizesBytes ?? [4 * mebibyte];
     this.volumes = this.volumeSizeBytes.map((sizeBytes, index) => ({ name: `disk${index}`, sizeBytes }));
@@ -76,7 +87,12 @@ export class World implements GuestWorld {
     this.arbiter = new SimulatedArbiter(this.time, this.random, (text) => this.log(text));
     this.checkers = new Checkers(this);
     this.arbiter.onChange = ({ holder }) => this.checkers.recordChanged(holder);
+    this.hasArbiter = options.hasArbiter ?? true;
+    this.hasVm = options.hasVm ?? true;
     this.hosts = [new SimulatedHost(this, 'A', 0), new SimulatedHost(this, 'B', 1)];
+    const drift = (options.clockDrift ?? 0) / 2;
+    this.hosts[0].clockRate = 1 + drift;
+    this.hosts[1].clockRate = 1 - drift;
     const filled = (options.filledBytes ?? mebibyte) / sectorBytes;
     this.histories = this.hosts[0].disks.map((disk, volume) => {
       const tags = new Uint32Array(Math.min(filled, disk.seen.length)).map(() => this.nextTag());
@@ -150,7 +166,10 @@ export class World implements GuestWorld {
 
   /** The host whose VM runs and whose module may write. */
   primary(): SimulatedHost | undefined {
-    return this.hosts.find(({ mirror, vm }) => vm.state === 'running' && mirror?.primary.gate === 'open');
+    return this.hosts.find(({ mirror, vm, guest }) => {
+      const runs = this.hasVm ? vm.state === 'running' : guest !== undefined;
+      return runs && mirror?.primary.gate === 'open';
+    });
   }
 
   /** A pair in sync with a guest that works. */
