@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
+import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
 import type { ModuleConfig } from '../../src/config/module-config.ts';
@@ -14,7 +15,7 @@ import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
-import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
+import type { PersistentState } from '../../src/disk/state.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
@@ -133,8 +134,9 @@ export class MirrorModule {
               this.mirror.trouble = because;
             },
           });
-    const diskDoubt = knownDoubt(metadata.state, readDoubtMark(this.paths.doubtMark));
-    if (diskDoubt === 'flush-failed') for (const file of parts.files) file.forgetCached();
+    // The superblock may lack what an earlier process could only mark.
+    const diskDoubt = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    if (diskDoubt !== 'none') for (const file of parts.files) file.forgetCached();
     this.mirror = new Mirror(
       {
         timers: config.timers,
@@ -258,11 +260,6 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
-}
-
-/** The superblock may lack what an earlier process could only mark; that a file was replaced is the more. */
-function knownDoubt({ diskDoubt }: PersistentState, mark: DiskDoubt): DiskDoubt {
-  return diskDoubt === 'none' || mark === 'file-replaced' ? mark : diskDoubt;
 }
 
 /** A certificate of something else would only be refused by the peer, later and in another log. */

@@ -35,6 +35,12 @@ export function hasRoom(facts: readonly DiskFileFacts[]): boolean {
   );
 }
 
+/** The one of two doubts that asks for more: of another file nothing is known, and no bitmap tells what it lacks. */
+export function worseDoubt(left: DiskDoubt, right: DiskDoubt): DiskDoubt {
+  if (left === 'file-replaced' || right === 'file-replaced') return 'file-replaced';
+  return left === 'none' ? right : left;
+}
+
 /** Why a disk that is in doubt is not used, and what ends that. */
 export function doubtSentence(doubt: DiskDoubt): string {
   const what =

@@ -19,7 +19,7 @@ import type { RequestWatch } from '../engine/request-watch.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
 import type { DecisionLog } from './decision-log.ts';
-import { type DiskFileFacts, doubtSentence, hasRoom, judgeDiskFile } from './disk-file-facts.ts';
+import { type DiskFileFacts, doubtSentence, hasRoom, judgeDiskFile, worseDoubt } from './disk-file-facts.ts';
 import type { Pairing } from './pairing.ts';
 
 /** A disk that hung is taken back when no request is older than this any more, ms. */
@@ -145,7 +145,12 @@ export class DiskTrouble {
   }
   /** What the next process has to know once this copy was made equal to the peer's. */
   get doubtAfterResync(): DiskDoubt {
-    return this.#fileProblem === undefined ? 'none' : 'file-replaced';
+    if (this.#fileProblem !== undefined) return 'file-replaced';
+    return this.#flushFailed ? 'flush-failed' : 'none';
+  }
+  /** What the next process has to know now: the worst of it, because only one doubt is remembered. */
+  get #lastingDoubt(): DiskDoubt {
+    return worseDoubt(this.#openDoubt, this.doubtAfterResync);
   }
   /** The peer was told on this connection that it may give up. */
   get staysByPromise(): boolean {
@@ -176,13 +181,13 @@ export class DiskTrouble {
   flushFailed(): void {
     if (this.#flushFailed) return;
     this.#flushFailed = true;
-    this.#parts.mark.note('flush-failed');
-    this.#mirror.persist({ diskDoubt: 'flush-failed' }, () => {});
+    this.#parts.mark.note(this.#lastingDoubt);
+    this.#mirror.persist({ diskDoubt: this.#lastingDoubt }, () => {});
   }
 
   /** Metadata could not be made durable; this process is about to end. */
   metadataFailed(): void {
-    this.#parts.mark.note('flush-failed');
+    this.#parts.mark.note(worseDoubt('flush-failed', this.#lastingDoubt));
   }
 
   /** Again and again: does every disk answer, and is it still there? */
@@ -219,7 +224,7 @@ export class DiskTrouble {
   repaired(): void {
     this.#openDoubt = 'none';
     this.#cacheLost = false;
-    if (this.#fileProblem === undefined) this.#parts.mark.forget();
+    if (this.#lastingDoubt === 'none') this.#parts.mark.forget();
   }
 
   /**
@@ -234,9 +239,9 @@ export class DiskTrouble {
       (ok) => {
         // Otherwise this process is about to end.
         if (!ok) return;
-        this.#mirror.persist({ diskDoubt: 'none' }, () => {
+        this.#mirror.persist({ diskDoubt: this.doubtAfterResync }, () => {
           this.#openDoubt = 'none';
-          this.#parts.mark.forget();
+          if (this.#lastingDoubt === 'none') this.#parts.mark.forget();
           this.#mirror.decisions.add('accept-disk', 'use this copy', 'the operator has checked the disk');
           this.#mirror.pairing.sayHello();
           this.#host.changed();
@@ -378,20 +383,16 @@ export class DiskTrouble {
   #judgeFiles(facts: readonly DiskFileFacts[]): void {
     const problem = judgeDiskFile(facts);
     if (problem === this.#fileProblem) return;
-    const before = this.#fileProblem;
     this.#fileProblem = problem;
     if (problem !== undefined) this.#mirror.decisions.add('disk-file-replaced', 'tell', problem);
-    // The next process would open another file than the one whose state the metadata tells.
-    if (problem !== undefined && before === undefined && this.#mirror.state.diskDoubt === 'none') {
-      this.#parts.mark.note('file-replaced');
-      this.#mirror.persist({ diskDoubt: 'file-replaced' }, () => {});
+    // The next process would open another file than the one whose state the metadata tells; or not any more.
+    const doubt = this.#lastingDoubt;
+    if (doubt !== this.#mirror.state.diskDoubt) {
+      if (doubt !== 'none') this.#parts.mark.note(doubt);
+      this.#mirror.persist({ diskDoubt: doubt }, () => {
+        if (this.#lastingDoubt === 'none') this.#parts.mark.forget();
+      });
     }
-    if (
-      problem === undefined &&
-      this.#mirror.state.diskDoubt === 'file-replaced' &&
-      this.#openDoubt === 'none'
-    )
-      this.#mirror.persist({ diskDoubt: 'none' }, () => this.#parts.mark.forget());
     this.#host.changed();
   }
 }

@@ -4,6 +4,7 @@
  */
 import { expect } from 'chai';
 import { deriveState } from '../../src/cluster/derive-state.ts';
+import { lookIntervalMs } from '../../src/cluster/disk-trouble.ts';
 import type { SimulatedHost } from '../simulation/simulated-host.ts';
 import type { World } from '../simulation/world.ts';
 import { story } from './story.ts';
@@ -42,13 +43,13 @@ function doubtOf(host: SimulatedHost): string | undefined {
   return host.mirror?.state.diskDoubt;
 }
 
-function wholeAgain(world: World): void {
+function wholeAgain(world: World, fullCopies = 1): void {
   world.expect(
     'the pair is in sync and a VM runs',
     () => world.inSync() && world.primary() !== undefined,
     60_000,
   );
-  expect(world.checkers.fullCopies).to.equal(1);
+  expect(world.checkers.fullCopies).to.equal(fullCopies);
   world.checkAtRest();
   expect(world.hosts.map(doubtOf)).to.deep.equal(['none', 'none']);
 }
@@ -394,4 +395,56 @@ describe('a disk without room', () => {
     fail(world.b, undefined);
     wholeAgain(world);
   });
+});
+
+describe('two doubts about one disk', () => {
+  /** B's file was replaced and its flush failed: the other file holds nothing of what the bitmaps take for equal. */
+  function copiedInFull(world: World): void {
+    world.expect('B has left', () => world.b.mirror?.state.data === 'outdated', 10_000);
+    world.run(lookIntervalMs + 1000);
+    expect(doubtOf(world.b)).to.equal('file-replaced');
+    fail(world.b, undefined);
+    world.b.kill();
+    world.b.filePath = 'same';
+    const isCopied = (): boolean => world.a.mirror?.pairing.phase === 'resync-source';
+    world.expect('B is made anew', isCopied, 60_000);
+    expect(world.a.mirror?.pairing.verdict?.scope).to.equal('full');
+    world.expect('the pair is in sync', () => world.inSync(), 60_000);
+    expect(world.hosts.map(doubtOf)).to.deep.equal(['none', 'none']);
+    world.run(lookIntervalMs + 1000);
+    world.b.kill();
+    wholeAgain(world, 2);
+  }
+
+  stories('the file is replaced and then a flush fails: the other file is copied in full', (world) => {
+    world.startPair();
+    world.b.filePath = 'another-file';
+    world.run(lookIntervalMs + 1000);
+    fail(world.b, 'flush');
+    copiedInFull(world);
+  });
+
+  stories('a flush fails and then the file is replaced: the other file is copied in full', (world) => {
+    world.startPair();
+    fail(world.b, 'flush');
+    world.expect('B has left', () => world.b.mirror?.state.data === 'outdated', 10_000);
+    world.b.filePath = 'another-file';
+    copiedInFull(world);
+  });
+
+  stories(
+    'the file is replaced, a flush fails, the old file is put back: the failed flush is known',
+    (world) => {
+      world.startPair();
+      world.b.filePath = 'another-file';
+      world.run(lookIntervalMs + 1000);
+      fail(world.b, 'flush');
+      world.run(1000);
+      world.b.filePath = 'same';
+      world.run(lookIntervalMs + 1000);
+      expect(doubtOf(world.b)).to.equal('flush-failed');
+      startAnew(world.b);
+      wholeAgain(world);
+    },
+  );
 });

@@ -3,6 +3,7 @@
  * what the supervisor does: start the process again after it died, and pause the VM when that takes too long.
  */
 import { silentLog } from '../../src/base/log.ts';
+import { type DiskFileFacts, worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorConfig, MirrorPorts } from '../../src/cluster/mirror-ports.ts';
 import { createMetadata, openMetadata } from '../../src/disk/metadata-store.ts';
@@ -57,6 +58,8 @@ export class SimulatedHost implements GuestHost, LossCount {
   /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
   guestWasFrozen = false;
   /** When that was, in the order of all events. */
+  /** What the paths of the disk files name, beside the files that are open. */
+  filePath: DiskFileFacts['path'] = 'same';
   frozenAt = Number.NEGATIVE_INFINITY;
   /** Everything of the host that is neither process nor guest: the supervisor, the hypervisor. */
   #machine = new Life();
@@ -226,7 +229,7 @@ export class SimulatedHost implements GuestHost, LossCount {
           world.volumes.map(({ name: volume, sizeBytes }, index) => ({
             volume,
             file: volume,
-            path: 'same',
+            path: this.filePath,
             freeBytes: free(this.disks[index] as SimulatedDisk),
             unallocatedBytes: sizeBytes,
           })),
@@ -245,8 +248,7 @@ export class SimulatedHost implements GuestHost, LossCount {
       bitmap: volume.bitmap,
       hotExtents: volume.hotExtents,
     }));
-    const { diskDoubt } = opened.state;
-    const state = { ...opened.state, diskDoubt: diskDoubt === 'none' ? this.#doubtMark : diskDoubt };
+    const state = { ...opened.state, diskDoubt: worseDoubt(opened.state.diskDoubt, this.#doubtMark) };
     const mirror = new Mirror(config, state, volumes, ports);
     this.#running = { life, mirror };
     mirror.vmChanged(world.hasVm ? this.vm.state : 'none');
