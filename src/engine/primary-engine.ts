@@ -459,7 +459,7 @@ export class PrimaryEngine {
   /** Makes the bits of a replica durable; `then` is not called when that fails. */
   #keepBits(replica: Replica, then: () => void): void {
     replica.bitmapWrites += 1;
-    replica.writeBitmap((ok) => {
+    replica.writeBitmapSafely((ok) => {
       replica.bitmapWrites -= 1;
       if (!ok) return this.diskFailed(replica.name, 'writing the dirty bitmap');
       then();

@@ -105,21 +105,26 @@ export class Replica {
     this.#metadata.writeBitmap(this.index, this.bitmap, done);
   }
 
-  /**
-   * Makes the bitmap durable while a resync clears bits in it. What the peer would lose with its page cache counts as dirty in
-   * what is written, and stays clear here: if nothing happens, it need not be examined again.
-   */
+  /** Makes the bitmap durable while a resync clears bits in it; nothing happens while the one before is under way. */
   checkpoint(): void {
     if (this.#checkpointRuns) return;
     this.#checkpointRuns = true;
+    this.writeBitmapSafely(() => {
+      this.#checkpointRuns = false;
+    });
+  }
+
+  /**
+   * Makes the bitmap durable while somebody clears bits before both copies are flushed (a resync, a repair). What the peer would lose
+   * with its page cache counts as dirty in what is written, and stays clear here: if nothing happens, it need not be examined again.
+   */
+  writeBitmapSafely(done: (ok: boolean) => void): void {
     const losable = new DirtyBitmap(this.device.sizeBytes);
     losable.or(this.unstable);
     losable.or(this.unstableFlushing);
     losable.andNot(this.bitmap);
     this.bitmap.or(losable);
-    this.writeBitmap(() => {
-      this.#checkpointRuns = false;
-    });
+    this.writeBitmap(done);
     this.bitmap.andNot(losable);
   }
 

@@ -140,7 +140,7 @@ class VerifyChunk extends RangeHolder implements AnswerSink {
     const { replica, events } = this.#source;
     for (const { offsetBytes, lengthBytes } of this.#different)
       replica.bitmap.setRange(offsetBytes, lengthBytes);
-    replica.writeBitmap((ok) => {
+    replica.writeBitmapSafely((ok) => {
       if (!ok) return this.#source.failed(this, 'writing the dirty bitmap');
       // Also when it was stopped meanwhile: somebody else repairs what is durably dirty.
       events.differ(this.#different);
@@ -178,7 +178,7 @@ class VerifyChunk extends RangeHolder implements AnswerSink {
     this.#source.parts.flushBoth(() => {
       if (!this.#source.isCurrent(this)) return;
       this.#clear();
-      this.#source.replica.writeBitmap((ok) => {
+      this.#source.replica.writeBitmapSafely((ok) => {
         if (ok) this.#source.chunkDone(this, this.#range);
         else this.#source.failed(this, 'writing the dirty bitmap');
       });

@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { blockSizeBytes } from '../../src/disk/state.ts';
+import { BlockRepair } from '../../src/engine/block-repair.ts';
 import { type ByteRange, differingRanges, VerifySource } from '../../src/engine/verify-source.ts';
 import { FrameType } from '../../src/link/frames.ts';
 import { EngineFixture } from './engine-fixture.ts';
@@ -74,6 +75,24 @@ describe('a chunk of a verify', () => {
     fixture.device.release();
     expect([fixture.dirty, fixture.metadata.dirtyBlocks]).to.deep.equal([[], []]);
     expect(seen).to.deep.equal(['differ 1+2', 'examined 0+4']);
+  });
+
+  it('that differs while another block was repaired and is not flushed yet: that block stays dirty on disk', () => {
+    const bench = new Bench();
+    const { fixture, peer, source } = bench;
+    const { clock, engine, metadata, replica } = fixture;
+    // An interrupted verify left it: no extent of the activity log covers it.
+    replica.bitmap.setBlock(3);
+    replica.writeBitmap(() => {});
+    const repair = new BlockRepair(engine, clock, { diskFailed: () => {} });
+    repair.consider(peer.channel);
+    peer.answer(peer.open(FrameType.write)[0]);
+    expect([fixture.dirty, peer.open(FrameType.flush).length]).to.deep.equal([[], 1]);
+    source.examine(0);
+    bench.answerChecksums(0, 9, 0, 0);
+    expect(metadata.dirtyBlocks).to.deep.equal([1, 3]);
+    peer.answerAll();
+    expect([bench.seen, metadata.dirtyBlocks]).to.deep.equal([['differ 1+1', 'examined 0+4'], []]);
   });
 
   it('waits for guest writes in its range, and those that come later wait for it', () => {
