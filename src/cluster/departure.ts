@@ -109,6 +109,11 @@ export class Departure {
       );
     if (this.#grantedToPeer)
       return done(refusal('a peer that stays', 'it is about to leave', 'wait until it is back'));
+    const difference = this.#difference();
+    if (difference !== undefined)
+      return done(
+        refusal('copies that are equal', difference, 'wait some seconds: the pair is making them equal'),
+      );
     const leaving = this.#begin('swap', done);
     if (leaving === undefined) return;
     this.#mirror.decisions.add('swap', 'hand the VM over', 'the operator asked for it');
@@ -117,8 +122,20 @@ export class Departure {
       if (!this.#mirror.serving || this.#mirror.pairing.phase !== 'in-sync' || this.#grantedToPeer)
         return this.#abortSwap('the pair is not in sync any more');
       this.#enterHanding(leaving, (because) => this.#abortSwap(because));
-      this.#flushBoth(leaving, () => this.#handOver(leaving));
+      this.#flushBoth(leaving, () => {
+        const found = this.#difference();
+        // A new primary knows nothing of them: nobody would make them equal any more.
+        if (found === undefined) this.#handOver(leaving);
+        else this.#abortSwap(found);
+      });
     });
+  }
+
+  /** Why the copies of a pair in sync are not equal; `undefined`: as far as this node knows, they are. */
+  #difference(): string | undefined {
+    const blocks = this.#parts.replicas.reduce((sum, { bitmap }) => sum + bitmap.count, 0);
+    if (blocks === 0) return undefined;
+    return `${blocks} blocks that differ: this disk had no room for them, or a verify has found them`;
   }
 
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */

@@ -225,6 +225,8 @@ export class Mirror {
         },
         stopExports: (because) => {
           ports.exports.serve(false, because);
+          // What it would send now is after the last flush.
+          this.repair.stop();
           this.verify.look();
         },
         serve: () => this.#serve(),

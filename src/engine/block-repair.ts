@@ -48,7 +48,9 @@ export class BlockRepair {
     this.#channel = undefined;
     const block = this.#block;
     this.#block = undefined;
-    if (block !== undefined) block.replica.locks.release(block);
+    if (block === undefined) return;
+    block.stopped = true;
+    block.replica.locks.release(block);
   }
 
   #next(channel: PeerChannel, volume: number, fromBlock: number): void {
@@ -95,6 +97,8 @@ class RepairedBlock extends RangeHolder implements AnswerSink {
   readonly replica: Replica;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
+  /** Its range is free: what is read from now on may be older than what the guest writes there. */
+  stopped = false;
   readonly #channel: PeerChannel;
   readonly #done: (outcome: Outcome) => void;
 
@@ -116,6 +120,7 @@ class RepairedBlock extends RangeHolder implements AnswerSink {
     const { replica, offsetBytes, lengthBytes } = this;
     replica.device.read(offsetBytes, lengthBytes, {
       done: (error, chunks) => {
+        if (this.stopped) return;
         if (error !== undefined) return this.#done('unreadable');
         this.#channel.request(
           FrameType.write,

@@ -80,6 +80,18 @@ describe('block repair', () => {
     expect(again.open(FrameType.write).length).to.equal(1);
   });
 
+  it('it is stopped while it reads: nothing is sent over a range that is free again', () => {
+    const { fixture, peer, repair } = withoutRoom();
+    fixture.device.holding = true;
+    repair.consider(peer.channel);
+    const write = fixture.write(3 * blockSizeBytes, 4096, 5);
+    repair.stop();
+    fixture.device.release();
+    expect(peer.open(FrameType.write).map(({ payload }) => payload[0])).to.deep.equal([5]);
+    peer.answerAll();
+    expect(write.answer).to.equal('ok');
+  });
+
   it('the own disk cannot be read: that is a failure of the disk', () => {
     const { fixture, peer, repair, failed } = withoutRoom();
     fixture.device.failures.push('io-error');

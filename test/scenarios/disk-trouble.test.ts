@@ -387,6 +387,39 @@ describe('a disk without room', () => {
     wholeAgain(world);
   });
 
+  for (const when of ['is', 'was']) {
+    stories(`of the primary, whose VM ${when} to move when the copies differ: it stays`, (world) => {
+      world.startPair();
+      world.guestsRest = true;
+      world.run(500);
+      fail(world.a, 'no-space');
+      const refusedWrite = (offsetBytes: number): void => {
+        const chunks = [new Uint8Array(4096).fill(7)];
+        world.a.mirror?.volumes[0]?.write(offsetBytes, 4096, chunks, false, { done: () => {} });
+      };
+      let answer = '';
+      const swap = (): void => world.a.command('swap', (error) => (answer = error?.code ?? 'done'));
+      refusedWrite(1024 * 1024);
+      world.run(500);
+      if (when === 'was') swap();
+      refusedWrite(2 * 1024 * 1024);
+      world.run(20);
+      if (when === 'is') swap();
+      // Again and again: a repair passes every two seconds.
+      for (let passedMs = 0; answer === '' && passedMs < 20_000; passedMs += 20) {
+        refusedWrite(2 * 1024 * 1024);
+        world.run(20);
+      }
+      fail(world.a, undefined);
+      world.run(5000);
+      world.expect('the pair is in sync', () => world.inSync(), 20_000);
+      world.checkers.equalCopies();
+      expect([answer, world.a.mirror?.serving]).to.deep.equal(['control-refused', true]);
+      world.guestsRest = false;
+      wholeAgain(world);
+    });
+  }
+
   stories('of the secondary: it leaves, and comes back by itself when there is room', (world) => {
     world.startPair();
     fail(world.b, 'no-space');
