@@ -1,10 +1,10 @@
 /** Requests of a guest: the pair against QEMU's synchronous mirror and an unreplicated qemu-nbd, in interleaved rounds. */
-import { closeSync, fdatasyncSync, mkdirSync, openSync, readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { adviseFile } from '../src/platform/libc.ts';
 import { type Figure, type Goal, median, medianRatio, rotate, showNumber } from './figures.ts';
 import { type FioFigures, runFio, type Workload, workloads } from './fio.ts';
 import type { SystemName } from './options.ts';
+import { dropPageCache } from './page-cache.ts';
 import type { Bench } from './part.ts';
 import type { Section } from './report.ts';
 import { programsOf, startMirror, startPair, startPlain, type System } from './systems.ts';
@@ -44,7 +44,7 @@ export function measureWrites(bench: Bench): Promise<Section> {
  */
 export async function measureColdWrites(bench: Bench): Promise<Section> {
   const options = { ...bench.options, systems: coldSystems, workloads: coldWorkloads };
-  const section = await measure({ ...bench, options }, () => dropPageCache(bench.scratch.path('')));
+  const section = await measure({ ...bench, options }, () => dropPageCaches(bench.scratch.path('')));
   const figures = section.figures.map(({ id, what, value, unit }) => ({
     id: `cold-${id}`,
     what: `${what}, page cache dropped before`,
@@ -61,14 +61,11 @@ const coldWorkloads: readonly string[] = ['randwrite-qd1', 'randwrite-qd16', 'ra
 /** Smaller files hold no disks. */
 const diskBytesMin = 10 * 1024 ** 2;
 
-function dropPageCache(directory: string): void {
+function dropPageCaches(directory: string): void {
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);
     if (!entry.isFile() || statSync(path).size < diskBytesMin) continue;
-    const fd = openSync(path, 'r+');
-    fdatasyncSync(fd);
-    adviseFile(fd, 'do-not-need');
-    closeSync(fd);
+    dropPageCache(path);
   }
 }
 
