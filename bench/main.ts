@@ -14,10 +14,11 @@ import type { Part } from './part.ts';
 import { describeMachine, renderPage, renderSummary, type Section } from './report.ts';
 import { measureResyncRate } from './resync-rate.ts';
 import { Scratch } from './scratch.ts';
-import { measureWrites } from './writes.ts';
+import { measureColdWrites, measureWrites } from './writes.ts';
 
 const parts: Readonly<Record<PartName, Part>> = {
   writes: measureWrites,
+  'cold-writes': measureColdWrites,
   resync: measureResyncRate,
   memory: measureMemory,
   open: measureOpenTime,

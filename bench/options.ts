@@ -3,7 +3,15 @@ import { parseArgs } from 'node:util';
 import { workloads } from './fio.ts';
 
 /** The parts of the bench in the order in which they run. */
-export const partNames = ['writes', 'resync', 'memory', 'open', 'activity-log', 'heartbeats'] as const;
+export const partNames = [
+  'writes',
+  'cold-writes',
+  'resync',
+  'memory',
+  'open',
+  'activity-log',
+  'heartbeats',
+] as const;
 export type PartName = (typeof partNames)[number];
 
 /** What can be measured in the part `writes`. `clear` is the pair with an unencrypted link, `baseline` that of another build. */

@@ -11,8 +11,8 @@ import type { NodeName } from '../base/identity.ts';
 import type { LinkConnection, LinkHandler } from '../link/transport.ts';
 
 /**
- * A payload that begins with a chunk of this length leaves at once, chunk by chunk: buffers that are corked together are
- * copied into one before they are encrypted, which pays for small ones only.
+ * A payload that begins with a chunk of this length leaves at once, chunk by chunk, when it is to be encrypted: buffers that are corked
+ * together are copied into one before that, which pays for small ones only.
  */
 const directChunkBytesMin = 16 * 1024;
 
@@ -22,6 +22,7 @@ export class StreamConnection implements LinkConnection {
   readonly #handler: LinkHandler;
   /** Tells the transport, just before `closed` is reported. */
   readonly #gone: (connection: StreamConnection) => void;
+  readonly #isEncrypted: boolean;
   #corked = false;
   #cut = false;
   #open = true;
@@ -37,7 +38,9 @@ export class StreamConnection implements LinkConnection {
     stream: Duplex,
     handler: LinkHandler,
     gone: (connection: StreamConnection) => void,
+    isEncrypted: boolean,
   ) {
+    this.#isEncrypted = isEncrypted;
     this.peer = peer;
     this.#stream = stream;
     this.#handler = handler;
@@ -60,7 +63,7 @@ export class StreamConnection implements LinkConnection {
       process.nextTick(this.#endOfTurn);
     }
     stream.write(header);
-    const isLong = (payload[0]?.length ?? 0) >= directChunkBytesMin;
+    const isLong = this.#isEncrypted && (payload[0]?.length ?? 0) >= directChunkBytesMin;
     if (isLong) stream.uncork();
     for (const chunk of payload) stream.write(chunk);
     if (isLong) stream.cork();

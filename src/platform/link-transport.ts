@@ -240,12 +240,18 @@ class TlsLinkTransport implements OpenedLinkTransport {
     if (this.#handler === undefined) return void stream.destroy();
     this.#lastFailure = undefined;
     this.#connection?.close('a newer connection of the peer replaced this one');
-    const connection = new StreamConnection(this.#options.peer, stream, this.#handler, (gone) => {
-      if (this.#cut.isCut()) this.#lingering.add(gone);
-      if (this.#connection !== gone) return;
-      this.#connection = undefined;
-      this.#dialLater();
-    });
+    const connection = new StreamConnection(
+      this.#options.peer,
+      stream,
+      this.#handler,
+      (gone) => {
+        if (this.#cut.isCut()) this.#lingering.add(gone);
+        if (this.#connection !== gone) return;
+        this.#connection = undefined;
+        this.#dialLater();
+      },
+      this.#isEncrypted,
+    );
     this.#connection = connection;
     this.#handler.opened(connection);
   }

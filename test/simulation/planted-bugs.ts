@@ -24,8 +24,8 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: primary,
-        find: '    if (!mutation.peerPending) this.#finish(mutation);',
-        replace: '    this.#finish(mutation);',
+        find: '    this.#localAnswered(mutation);\n  }',
+        replace: '    this.#finish(mutation);\n  }',
       },
     ],
   },
@@ -79,11 +79,11 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: pairing,
-        find: "    if (verdict.scope === 'full') for (const replica of replicas) replica.bitmap.setAll();",
+        find: '    this.#proposed = undefined;\n    const { verdict } = proposal;\n',
         replace:
-          "    if (verdict.scope === 'full') for (const replica of replicas) replica.bitmap.setAll();\n" +
+          '    this.#proposed = undefined;\n    const { verdict } = proposal;\n' +
           '    if (theirs.facts.path.at(-1) === this.#mirror.state.path.at(-1))\n' +
-          '      for (const replica of replicas) replica.bitmap.clearAll();',
+          '      for (const { bitmap } of this.#parts.replicas) bitmap.clearAll();\n',
       },
     ],
   },
@@ -93,10 +93,8 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: 'src/engine/replica.ts',
-        find:
-          '    for (const block of this.unstable) this.bitmap.setBlock(block);\n' +
-          '    for (const block of this.unstableFlushing) this.bitmap.setBlock(block);\n',
-        replace: '',
+        find: '      this.bitmap.or(blocks);\n      blocks.clearAll();\n',
+        replace: '      blocks.clearAll();\n',
       },
     ],
   },
@@ -106,8 +104,8 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: primary,
-        find: '      replica.unstableFlushing.clear();\n',
-        replace: '      replica.unstableFlushing.clear();\n      replica.unstable.clear();\n',
+        find: '      replica.unstableFlushing.clearAll();\n',
+        replace: '      replica.unstableFlushing.clearAll();\n      replica.unstable.clearAll();\n',
       },
     ],
   },
@@ -185,7 +183,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: 'src/engine/resync-source.ts',
-        find: '    this.replica.markUnstable(this.#startBytes, this.#lengthBytes);\n',
+        find: '    replica.markUnstable(offsetBytes, lengthBytes);\n',
         replace: '',
       },
     ],
@@ -300,15 +298,21 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: pairing,
-        find: "              : { role: 'secondary', data: 'inconsistent' };",
-        replace: "              : { role: 'secondary' };",
+        find: "    const given: PersistPatch = { role: 'secondary', data: 'inconsistent' };",
+        replace: "    const given: PersistPatch = { role: 'secondary' };",
       },
     ],
   },
   'source-does-not-flush-first': {
     because: 'the target gives up its copy while that of the source is only in its page cache',
     seedsMax: 300,
-    edits: [{ file: pairing, find: '    this.#flushOwn(send);', replace: '    send();' }],
+    edits: [
+      {
+        file: pairing,
+        find: 'const flush = (): void => this.#flushOwn(send);',
+        replace: 'const flush = send;',
+      },
+    ],
   },
   'resume-after-reboot': {
     because: 'the link resumes although the peer lost its page cache meanwhile',
