@@ -29,7 +29,8 @@ class HotExtent {
   inFlight = 0;
   /** Tick of the latest completed write; settled when a pass that began after it has worked. */
   lastWriteTick = 0;
-  pinned = false;
+  /** Tick at which it was pinned; 0: it is not. */
+  pinnedTick = 0;
 
   constructor(index: number) {
     this.index = index;
@@ -91,14 +92,22 @@ export class ActivityLog {
     const last = lastExtent(user);
     for (let index = firstExtent(user); index <= last; index += 1) {
       const extent = this.#hot.get(index);
-      if (extent !== undefined) extent.pinned = true;
+      if (extent !== undefined) extent.pinnedTick = this.#tick;
     }
   }
 
-  /** The copies are equal and flushed wherever they differed: the extents may go like all others. */
-  unpin(): void {
-    for (const extent of this.#hot.values()) extent.pinned = false;
-    if (this.#waiting.length > 0 && this.#transaction === undefined) this.#startTransaction();
+  /** Some extent is pinned. */
+  get hasPinned(): boolean {
+    for (const { pinnedTick } of this.#hot.values()) if (pinnedTick > 0) return true;
+    return false;
+  }
+
+  /**
+   * What was pinned when `beginSettling` returned `tick` may go like all others: the copies are equal and flushed there, or durable
+   * bitmap pages say where they differ. `settled` follows.
+   */
+  unpin(tick: number): void {
+    for (const extent of this.#hot.values()) if (extent.pinnedTick <= tick) extent.pinnedTick = 0;
   }
 
   /** Forgets everybody who waits for room, and says who they were; they hold nothing. */
@@ -182,7 +191,8 @@ export class ActivityLog {
 
   #canSettleMore(): boolean {
     for (const extent of this.#hot.values()) {
-      if (!extent.pinned && extent.inFlight === 0 && extent.lastWriteTick > this.#settledTick) return true;
+      if (extent.pinnedTick === 0 && extent.inFlight === 0 && extent.lastWriteTick > this.#settledTick)
+        return true;
     }
     return false;
   }
@@ -203,7 +213,7 @@ export class ActivityLog {
     const evicted: number[] = [];
     for (const extent of this.#hot.values()) {
       if (excess === 0) break;
-      if (extent.pinned || extent.inFlight > 0 || extent.lastWriteTick > this.#settledTick) continue;
+      if (extent.pinnedTick > 0 || extent.inFlight > 0 || extent.lastWriteTick > this.#settledTick) continue;
       if (extent.index >= first && extent.index <= last) continue;
       evicted.push(extent.index);
       excess -= 1;

@@ -37,7 +37,8 @@ export class BlockRepair {
   consider(channel: PeerChannel): void {
     const nowMs = this.#clock.nowMs();
     if (this.#channel !== undefined || nowMs < this.#notBeforeMs) return;
-    if (this.#engine.replicas.every(({ bitmap }) => bitmap.count === 0)) return;
+    // Pinned without a dirty bit: a resync or a verify has made the block equal.
+    if (this.#engine.replicas.every(({ bitmap, log }) => bitmap.count === 0 && !log.hasPinned)) return;
     this.#notBeforeMs = nowMs + passIntervalMs;
     this.#channel = channel;
     this.#next(channel, 0, 0);
@@ -77,13 +78,17 @@ export class BlockRepair {
   }
 
   #finish(channel: PeerChannel): void {
+    const ticks = this.#engine.replicas.map(({ log }) => log.beginSettling());
     this.#engine.flushAll(() => {
       if (this.#channel !== channel) return;
       this.#channel = undefined;
       for (const replica of this.#engine.replicas) {
         replica.writeBitmap((ok) => {
           // Not with a block that became dirty meanwhile: its extent stays for the next pass.
-          if (ok && replica.bitmap.count === 0) replica.log.unpin();
+          if (!ok || replica.bitmap.count > 0) return;
+          const tick = ticks[replica.index] as number;
+          replica.log.unpin(tick);
+          replica.log.settled(tick);
         });
       }
     });

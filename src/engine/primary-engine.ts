@@ -445,7 +445,10 @@ export class PrimaryEngine {
     if (this.#channel !== undefined) return this.#startFlush(replica);
     if (!this.#soloAllowed || replica.bitmapWrites > 0) return;
     const tick = replica.log.beginSettling();
-    this.#keepBits(replica, () => replica.log.settled(tick));
+    this.#keepBits(replica, () => {
+      replica.log.unpin(tick);
+      replica.log.settled(tick);
+    });
   }
 
   /**

@@ -1,7 +1,8 @@
 /** What the own disk had no room for is made equal on both copies, block by block. */
 import { expect } from 'chai';
-import { blockSizeBytes } from '../../src/disk/state.ts';
+import { blockSizeBytes, extentSizeBytes, hotExtentsMax } from '../../src/disk/state.ts';
 import { BlockRepair, passIntervalMs } from '../../src/engine/block-repair.ts';
+import { settleIntervalMs } from '../../src/engine/primary-engine.ts';
 import { FrameType } from '../../src/link/frames.ts';
 import { EngineFixture } from './engine-fixture.ts';
 import { ScriptedPeer } from './scripted-peer.ts';
@@ -98,5 +99,30 @@ describe('block repair', () => {
     repair.consider(peer.channel);
     expect(failed).to.deep.equal(['disk0: reading for a repair']);
     expect(fixture.replica.locks.count).to.equal(0);
+  });
+
+  it('a resync has made the blocks equal: their extents may leave the activity log as well', () => {
+    const { fixture, peer, repair } = withoutRoom();
+    fixture.replica.bitmap.clearAll();
+    expect(fixture.replica.log.hasPinned).to.equal(true);
+    repair.consider(peer.channel);
+    peer.answerAll();
+    expect(fixture.replica.log.hasPinned).to.equal(false);
+  });
+
+  it('alone there was no room in more extents than the activity log holds: writes go on when there is', () => {
+    const fixture = new EngineFixture((hotExtentsMax + 1) * extentSizeBytes);
+    fixture.engine.hold();
+    fixture.engine.goAlone(() => {});
+    for (let extent = 0; extent < hotExtentsMax; extent += 1) {
+      fixture.device.failures.push('no-space');
+      expect(fixture.write(extent * extentSizeBytes, 4096, 1).answer).to.equal('no-space');
+    }
+    fixture.metadata.holding = true;
+    const write = fixture.write(hotExtentsMax * extentSizeBytes, 4096, 1);
+    fixture.clock.advance(settleIntervalMs);
+    expect([write.answer, fixture.replica.log.hasPinned]).to.deep.equal(['none', true]);
+    fixture.metadata.release();
+    expect(write.answer).to.equal('ok');
   });
 });
