@@ -174,7 +174,8 @@ export class DiskTrouble {
       return this.#begin('full', failure, `${failure} on this node; it takes part again when there is room`);
     }
     const failure = `volume ${volume} failed (${during})`;
-    this.#begin('failed', failure, `${failure} on this node; replace the disk, then run \`vmpair start VM\``);
+    const next = 'mend the disk, or replace it and move the metadata file away, then run `vmpair start VM`';
+    this.#begin('failed', failure, `${failure} on this node; ${next}`);
   }
 
   /** An fdatasync failed: from now on no content that was not flushed before is known to be on the disk. */

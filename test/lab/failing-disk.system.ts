@@ -56,7 +56,7 @@ describe('a real pair with a disk that fails', function () {
     expect((await pair.lostInExport('B')).slice(0, 5)).to.deep.equal([]);
     expect(pair.journal.errors).to.deep.equal([]);
     const { because, axes } = await pair.waitFor('A', 'WAIT', 'not-ready');
-    expect([because.includes('replace the disk'), axes.data]).to.deep.equal([true, 'outdated']);
+    expect([because.includes('or replace it'), axes.data]).to.deep.equal([true, 'outdated']);
     disk.failing = false;
     await pair.lab.call('A', 'start');
     await pair.inSync();

@@ -187,7 +187,7 @@ describe('a disk that fails', () => {
         fail(world.a, failing);
         world.expect('the VM runs on B', () => world.primary() === world.b, stallMsMax);
         expect(world.a.mirror?.state.data).to.equal('outdated');
-        expect(told(world.a).because).to.include('replace the disk');
+        expect(told(world.a).because).to.include('or replace it');
         world.run(2000);
         startAnew(world.a);
         wholeAgain(world);

@@ -57,11 +57,15 @@ function freezeMs(random: Random): number {
 
 /**
  * The disk works, or has room, again; a module that gave it up is started anew by its operator. After a flush that failed the
- * host is restarted: its page cache takes for clean what the disk never got.
+ * host may be restarted as well: its page cache takes for clean what the disk never got.
  */
 function mend(host: SimulatedHost): void {
-  const startAnew = host.mirror?.disk.isFinal === true || host.storage.failedThisProcess;
-  const restart = host.disks.some(({ flushFailed }) => flushFailed);
+  const startAnew =
+    host.mirror?.disk.isFinal === true ||
+    host.storage.failedThisProcess ||
+    host.disks.some((disk) => disk.flushFailed);
+  const flushFailed = host.disks.some((disk) => disk.flushFailed);
+  const restart = flushFailed && host.world.random.chance(0.5);
   for (const disk of host.disks) {
     disk.failing = undefined;
     disk.hung = false;

@@ -305,7 +305,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
   },
   'source-does-not-flush-first': {
     because: 'the target gives up its copy while that of the source is only in its page cache',
-    seedsMax: 300,
+    seedsMax: 600,
     edits: [
       {
         file: pairing,

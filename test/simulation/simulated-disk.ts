@@ -165,6 +165,13 @@ export class SimulatedDisk {
     });
   }
 
+  /** The page cache of the file goes as far as it is clean: what a failed flush left in it is seen no more. */
+  forgetCached(): void {
+    this.flushFailed = false;
+    this.seen.set(this.#durable);
+    for (const { firstSector, tags } of this.#unflushed) this.seen.set(tags, firstSector);
+  }
+
   /** The process is gone: what it had asked for happened, or not, or in part. */
   processKilled(life: Life): void {
     for (const change of this.#inFlight) {

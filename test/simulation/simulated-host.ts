@@ -249,6 +249,8 @@ export class SimulatedHost implements GuestHost, LossCount {
       hotExtents: volume.hotExtents,
     }));
     const state = { ...opened.state, diskDoubt: worseDoubt(opened.state.diskDoubt, this.#doubtMark) };
+    // As the module does: a cache that may lie is not looked at.
+    if (state.diskDoubt === 'flush-failed') for (const disk of this.disks) disk.forgetCached();
     const mirror = new Mirror(config, state, volumes, ports);
     this.#running = { life, mirror };
     mirror.vmChanged(world.hasVm ? this.vm.state : 'none');
