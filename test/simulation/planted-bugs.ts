@@ -2,6 +2,7 @@
  * Bugs that the simulation must find: each takes one rule away, as it is easily forgotten or was seen to be forgotten in
  * programs of this kind. A bug that is not found within its number of seeds means that a checker or the world is too weak.
  */
+import { blindBugs } from './blind-bugs.ts';
 import type { SourceEdit } from './planted-tree.ts';
 
 export interface PlantedBug {
@@ -361,4 +362,5 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
       },
     ],
   },
+  ...blindBugs,
 };
