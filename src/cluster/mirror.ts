@@ -195,7 +195,7 @@ export class Mirror {
       {
         mirror: this,
         beginOperation: (operation) => this.#operation.begin(operation),
-        operationOpen: () => this.operationOpen,
+        operationOpen: () => this.operationOpen || this.#becomingAlone,
         operationId: () => ports.ids.operationId(),
         standDown: (because, then) => this.#standDown(because, then),
         serve: () => this.#serve(),
@@ -308,7 +308,7 @@ export class Mirror {
       generation: state.generation,
       ...(state.holder === undefined ? {} : { holder: state.holder }),
       ...(state.base === undefined ? {} : { base: state.base }),
-      claimOpen: this.operationOpen,
+      claimOpen: this.operationOpen || this.#becomingAlone,
       guestRuns,
       rebooted: this.rebooted,
       lastRole: state.role,
@@ -594,6 +594,8 @@ export class Mirror {
     if (this.disk.doubt !== 'none') return this.persist(patch, () => this.evaluate());
     this.#becomingAlone = true;
     const turn = this.#turn;
+    // Nothing that was proposed before may complete beside it: a peer that was out may be back just now.
+    this.pairing.sayHello();
     this.persist(patch, () => {
       this.keptImage.discard();
       if (this.#turn === turn) this.#becomeAlone();
@@ -628,9 +630,9 @@ export class Mirror {
   /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
   #becomeAlone(): void {
     // The peer's word that it left may come while this module stops.
-    if (this.run === 'stopped') return;
+    this.#becomingAlone = this.run !== 'stopped';
+    if (!this.#becomingAlone) return;
     this.pairing.resumeWithBoot = undefined;
-    this.#becomingAlone = true;
     const turn = this.#turn;
     this.secondary.whenIdle(() => {
       if (this.#turn !== turn) return;

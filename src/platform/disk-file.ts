@@ -294,7 +294,10 @@ export class DiskFile implements BlockDevice {
     if (error === undefined && durable) {
       if (!this.#flushFailed) {
         this.#nextFlush.push(completion);
-        if (!this.#flushRuns) this.#startFlush();
+        if (this.#flushRuns) return;
+        this.#flushRuns = true;
+        // What the callback sends to the peer should leave first: its flush is the one that takes longer.
+        process.nextTick(this.#startFlush);
         return;
       }
       error = 'io-error';
@@ -303,25 +306,24 @@ export class DiskFile implements BlockDevice {
     this.#leave();
   }
 
-  #startFlush(): void {
+  readonly #startFlush = (): void => {
     const answered = this.#nextFlush;
     this.#nextFlush = [];
-    this.#flushRuns = true;
     this.#loopWrites.flushStarted();
     const synced = (error: NodeJS.ErrnoException | null): void => {
       this.#threads.leave();
-      this.#flushRuns = false;
       this.#loopWrites.flushEnded();
       if (error !== null) this.#flushFailed = true;
       if (this.#flushFailed) answered.push(...this.#nextFlush.splice(0));
-      else if (this.#nextFlush.length > 0) this.#startFlush();
+      this.#flushRuns = this.#nextFlush.length > 0;
+      if (this.#flushRuns) this.#startFlush();
       for (const completion of answered) {
         completion.done(this.#flushFailed ? 'io-error' : undefined);
         this.#leave();
       }
     };
     this.#threads.enter(() => fs.fdatasync(this.#fd, synced));
-  }
+  };
 
   #writeChunks(offsetBytes: number, lengthBytes: number, chunks: readonly Uint8Array[], done: Done): void {
     let rest = chunks;

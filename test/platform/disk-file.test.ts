@@ -188,7 +188,9 @@ function describeDiskFile(place: string, roomBytes: number): void {
         fdatasync(fd, done);
       }) as unknown as typeof fdatasync;
       try {
-        await Promise.all(Array.from({ length: 50 }, () => flush(disk)));
+        const first = flush(disk);
+        await new Promise(setImmediate);
+        await Promise.all([first, ...Array.from({ length: 50 }, () => flush(disk))]);
       } finally {
         fs.fdatasync = fdatasync;
       }

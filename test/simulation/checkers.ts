@@ -190,13 +190,18 @@ export class Checkers {
     }
   }
 
-  /** A resync ends when nothing differs but what is under way. Not asked while a guest that is gone has something under way. */
-  #everythingCopied(host: SimulatedHost): void {
+  /** Its engine has requests under way whose guest is gone: nobody knows which. */
+  #worksForGoneGuest(host: SimulatedHost): boolean {
     const asked = this.#world.histories.reduce(
       (sum, { volume }) => sum + (host.guest?.openRequests(volume).length ?? 0),
       0,
     );
-    if ((host.mirror?.primary.inFlightCount ?? 0) > asked) return;
+    return (host.mirror?.primary.inFlightCount ?? 0) > asked;
+  }
+
+  /** A resync ends when nothing differs but what is under way. Not asked while a guest that is gone has something under way. */
+  #everythingCopied(host: SimulatedHost): void {
+    if (this.#worksForGoneGuest(host)) return;
     this.#eachDifference((volume, sector) =>
       this.#isOpen(volume, sector)
         ? undefined
@@ -218,6 +223,8 @@ export class Checkers {
       const replaced = mirror.pairing.peerHello?.facts.diskDoubt === 'file-replaced';
       if (!firstSync && !replaced) this.#world.violation(`${host.name} copies everything: ${verdict.rule}`);
     }
+    // What was not answered is sent again, whether its guest still lives or not.
+    if (this.#worksForGoneGuest(host)) return;
     const bits = (volume: number, block: number): boolean =>
       mirror.replicas[volume]?.bitmap.has(block) ?? false;
     this.#eachDifference((volume, sector) => {

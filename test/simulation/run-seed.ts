@@ -102,6 +102,7 @@ class Run {
 
   #comeBack(): void {
     const world = this.#world;
+    world.runUntil(() => world.hosts.every(({ mirror }) => mirror !== undefined), livenessBoundMs);
     // The command of the first start may have been lost with its process.
     if (
       world.a.mirror?.state.data === 'fresh' &&
