@@ -35,7 +35,7 @@ const titles: Readonly<Record<SystemName, string>> = {
 type Results = ReadonlyMap<string, readonly FioFigures[]>;
 
 export function measureWrites(bench: Bench): Promise<Section> {
-  return measure(bench, () => {});
+  return measure(bench, 'warm', () => {});
 }
 
 /**
@@ -44,7 +44,7 @@ export function measureWrites(bench: Bench): Promise<Section> {
  */
 export async function measureColdWrites(bench: Bench): Promise<Section> {
   const options = { ...bench.options, systems: coldSystems, workloads: coldWorkloads };
-  const section = await measure({ ...bench, options }, () => dropPageCaches(bench.scratch.path('')));
+  const section = await measure({ ...bench, options }, 'cold', () => dropPageCaches(bench.scratch.path('')));
   const figures = section.figures.map(({ id, what, value, unit }) => ({
     id: `cold-${id}`,
     what: `${what}, page cache dropped before`,
@@ -69,13 +69,14 @@ function dropPageCaches(directory: string): void {
   }
 }
 
-async function measure(bench: Bench, prepared: () => void): Promise<Section> {
+/** `label`: of the directories of its systems. `prepared`: called when they all run. */
+async function measure(bench: Bench, label: string, prepared: () => void): Promise<Section> {
   const { systems, workloads: ids } = bench.options;
   const running = new Map<SystemName, System>();
   try {
     for (const name of systems) {
       bench.progress(`starting ${titles[name]}`);
-      running.set(name, await startSystem(bench, name));
+      running.set(name, await startSystem(bench, label, name));
     }
     prepared();
     const chosen = workloads.filter(({ id }) => ids.includes(id));
@@ -85,8 +86,8 @@ async function measure(bench: Bench, prepared: () => void): Promise<Section> {
   }
 }
 
-function startSystem({ options, scratch }: Bench, name: SystemName): Promise<System> {
-  const directory = scratch.path(name);
+function startSystem({ options, scratch }: Bench, label: string, name: SystemName): Promise<System> {
+  const directory = scratch.path(`${label}-${name}`);
   const sizeBytes = options.sizeMib * 1024 ** 2;
   const { encryption } = options;
   if (name === 'vmpair') return startPair(directory, sizeBytes, { encryption });
