@@ -119,6 +119,8 @@ export class Replica {
    * with its page cache counts as dirty in what is written, and stays clear here: if nothing happens, it need not be examined again.
    */
   writeBitmapSafely(done: (ok: boolean) => void): void {
+    // Alone, nothing is: the usual case needs no second bitmap.
+    if (this.unstable.count + this.unstableFlushing.count === 0) return this.writeBitmap(done);
     const losable = new DirtyBitmap(this.device.sizeBytes);
     losable.or(this.unstable);
     losable.or(this.unstableFlushing);

@@ -3,7 +3,7 @@
  *
  * Invariants: the file is locked while it is open; a completion without error means that every byte was taken (write),
  * delivered (read) or is on stable storage (flush, FUA); a failed fdatasync is final: every later flush fails as well,
- * because the kernel may have dropped what it could not write; a completion never comes from inside the call. Writes
+ * because the kernel may have dropped what it could not write; a write that is taken never completes inside the call. Writes
  * run in the event loop, at the end of the callback that asked for them, while that is measured to be fast
  * (loop-writes.ts). All other data calls go through Node's thread pool, so a hung disk
  * does not stop the event loop, and so do the calls that punch and map holes: on ext4, giving back 250 MiB was measured

@@ -172,4 +172,13 @@ describe('dirty bitmap', () => {
     bitmap.clearAll();
     expect(bitmap.count).to.equal(0);
   });
+
+  it('clears what was set and what a loaded page brought, and counts those pages as changed', () => {
+    const bitmap = new DirtyBitmap(sizeBytes);
+    bitmap.loadPage(1, new Uint8Array(bitmapPagePayloadBytes).fill(255));
+    bitmap.setBlock(0);
+    bitmap.clearAll();
+    expect([bitmap.count, bitmap.nextDirty(0)]).to.deep.equal([0, -1]);
+    expect(bitmap.takeChangedPages()).to.deep.equal([0, 1]);
+  });
 });
