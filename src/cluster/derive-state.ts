@@ -92,16 +92,16 @@ export function deriveState(mirror: Mirror): DerivedState {
 function whyApart(mirror: Mirror): string {
   const away = `the peer is not connected${mirror.linkProblem === '' ? '' : ` (${mirror.linkProblem})`}`;
   if (mirror.operationOpen) {
-    const problem = mirror.arbiterProblem === '' ? 'no answer yet' : mirror.arbiterProblem;
+    const problem = mirror.claims.problem === '' ? 'no answer yet' : mirror.claims.problem;
     const peer = mirror.pairing.phase === 'down' ? `; ${away}` : '';
     return `waiting for the arbiter: ${problem}${peer}`;
   }
   if (mirror.pairing.phase === 'handshake') {
-    return mirror.obstacle === undefined
+    return mirror.claims.obstacle === undefined
       ? mirror.pairing.waiting
-      : `${mirror.pairing.waiting}; ${mirror.obstacle}`;
+      : `${mirror.pairing.waiting}; ${mirror.claims.obstacle}`;
   }
-  const arbiter = mirror.arbiterProblem === '' ? '' : `; the arbiter: ${mirror.arbiterProblem}`;
+  const arbiter = mirror.claims.problem === '' ? '' : `; the arbiter: ${mirror.claims.problem}`;
   return `${away}; ${mirror.aloneBecause}${arbiter}`;
 }
 

@@ -5,20 +5,18 @@
  *
  * It does not know sockets, files or hypervisors, and no clock but its port.
  */
-import type { Arbiter } from '../arbiter/arbiter.ts';
 import type { Timer } from '../base/clock.ts';
-import type { OperationId } from '../base/identity.ts';
-import type { PersistentState, PendingOperation } from '../disk/state.ts';
+import type { PersistentState } from '../disk/state.ts';
 import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
-import { completion, forEachReplica, Replica } from '../engine/replica.ts';
+import { forEachReplica, Replica } from '../engine/replica.ts';
 import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
-import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
+import { Claims } from './claims.ts';
 import { decideAlone } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
@@ -37,7 +35,7 @@ import {
 } from './mirror-ports.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
-import { type ImageConsent, lineageAfter, StartFromImage } from './start-from-image.ts';
+import { type ImageConsent, StartFromImage } from './start-from-image.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -68,22 +66,11 @@ export class Mirror {
   /** The sentence of the rule that decided last while the peer is away. */
   aloneBecause = '';
   linkProblem = '';
-  arbiterProblem = '';
   readonly #ports: MirrorPorts;
   readonly #metadata: MirrorMetadata;
-  readonly #operation: ArbiterOperation;
-  #forced = false;
-  #mayNotClaim: string | undefined;
+  readonly claims: Claims;
   #paused = false;
   #wish: VmWish = 'as-is';
-  #readingRecord = false;
-  /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
-  #becomingAlone = false;
-  /** Grows when the node stands down: what was on its way to serving is over. */
-  #turn = 0;
-  /** The flush before a claim is under way. */
-  #flushing = false;
-  #readNotBeforeMs = 0;
   #tick: Timer | undefined;
   #vmStopped: (() => void)[] = [];
   /** Who waits for the activity log to be folded; until then nothing is decided. */
@@ -122,16 +109,7 @@ export class Mirror {
         this.linkProblem = '';
         this.pairing.opened(channel);
         this.disk.linkOpened();
-        // The operator's choice of the first copy does not depend on the peer.
-        if (this.#operation.open?.expected === undefined) return;
-        this.#operation.withdrawIfUnsent(() => {
-          this.decisions.add(
-            'claim-withdrawn',
-            'withdraw',
-            'the peer is back and the arbiter was never reached',
-          );
-          this.pairing.sayHello();
-        });
+        this.claims.peerIsBack();
       },
       control: (message) => this.#control(message),
       request: (header, payload) => this.#request(header, payload),
@@ -169,12 +147,9 @@ export class Mirror {
         image: this.keptImage,
         connected: () => this.session.channel !== undefined,
         unheardMs: () => this.session.watch.unheardMs,
-        operationOpen: () => this.#operation.open !== undefined || this.#flushing || this.#becomingAlone,
+        operationOpen: () => this.claims.isOpen || this.claims.isFlushing || this.claims.becomingAlone,
         operationId: () => ports.ids.operationId(),
-        begin: (operation) => {
-          if (ports.arbiter === undefined) this.#granted(operation);
-          else this.#operation.begin(operation);
-        },
+        begin: (operation) => this.claims.begin(operation),
         changed: () => {
           this.pairing.sayHello();
           this.evaluate();
@@ -184,18 +159,30 @@ export class Mirror {
       this.replicas,
       this.secondary,
     );
-    this.#operation = new ArbiterOperation(ports.arbiter ?? noArbiter, clock, {
-      persistPending: (pending, done) => this.persist({ pending }, done),
-      resolved: (outcome) => this.#resolved(outcome),
-      unanswered: (because) => {
-        this.arbiterProblem = because;
+    this.claims = new Claims(
+      {
+        mirror: this,
+        peerAnswers: () => this.session.channel !== undefined && !this.disk.peerOut,
+        handing: () => this.departure.handing,
+        arbiterInUse: () => this.operationOpen,
+        operationId: () => ports.ids.operationId(),
+        standDown: (because, then) => this.#standDown(because, then),
+        serve: () => this.#serve(),
+        changed: () => this.evaluate(),
       },
-    });
+      {
+        clock,
+        replicas: this.replicas,
+        primary: this.primary,
+        secondary: this.secondary,
+        arbiter: ports.arbiter,
+      },
+    );
     this.pairing = new Pairing(
       {
         mirror: this,
-        beginOperation: (operation) => this.#operation.begin(operation),
-        operationOpen: () => this.operationOpen || this.#becomingAlone,
+        beginOperation: (operation) => this.claims.begin(operation),
+        operationOpen: () => this.operationOpen || this.claims.becomingAlone,
         operationId: () => ports.ids.operationId(),
         standDown: (because, then) => this.#standDown(because, then),
         serve: () => this.#serve(),
@@ -230,7 +217,7 @@ export class Mirror {
           this.verify.look();
         },
         serve: () => this.#serve(),
-        becomeAlone: () => this.#becomeAlone(),
+        becomeAlone: () => this.claims.becomeAlone(),
         end: (done) => this.#end(done),
         changed: () => this.evaluate(),
       },
@@ -272,19 +259,11 @@ export class Mirror {
   get rebooted(): boolean {
     return this.state.bootId !== this.config.bootId || this.disk.cacheLost;
   }
-  /** Why this node asks for nothing by itself, for people. */
-  get obstacle(): string | undefined {
-    return this.#mayNotClaim;
-  }
   get operationOpen(): boolean {
-    return this.#operation.open !== undefined || this.#fromImage.underWay;
+    return this.claims.isOpen || this.#fromImage.underWay;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
-  }
-  /** Connected to a peer that can take part. */
-  get #peerAnswers(): boolean {
-    return this.session.channel !== undefined && !this.disk.peerOut;
   }
   get leaving(): boolean {
     return this.departure.underWay;
@@ -308,7 +287,7 @@ export class Mirror {
       generation: state.generation,
       ...(state.holder === undefined ? {} : { holder: state.holder }),
       ...(state.base === undefined ? {} : { base: state.base }),
-      claimOpen: this.operationOpen || this.#becomingAlone,
+      claimOpen: this.operationOpen || this.claims.becomingAlone,
       guestRuns,
       rebooted: this.rebooted,
       lastRole: state.role,
@@ -376,7 +355,7 @@ export class Mirror {
     // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
     if (this.config.hasVm && this.vm === 'running')
       this.#want('paused', 'the module process was restarted while its VM ran');
-    this.#mayNotClaim = undefined;
+    this.claims.obstacle = undefined;
     // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
     forEachReplica(
       this.replicas,
@@ -403,7 +382,7 @@ export class Mirror {
         } else {
           this.#want('destroyed', 'this node has not been allowed to run the VM since it started');
         }
-        if (state.pending !== undefined) this.#operation.continue(state.pending);
+        if (state.pending !== undefined) this.claims.continue(state.pending);
         const waiting = this.#starting ?? [];
         this.#starting = undefined;
         this.session.start();
@@ -455,7 +434,7 @@ export class Mirror {
         'writes are held longer than a guest should wait in doubt',
       );
     }
-    if (this.departure.handing || this.disk.present || this.#becomingAlone) return;
+    if (this.departure.handing || this.disk.present || this.claims.becomingAlone) return;
     const decision = decideAlone(
       {
         started: true,
@@ -467,190 +446,20 @@ export class Mirror {
         data: this.state.data,
         doubt: this.disk.doubt,
         silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
-        operationOpen: this.operationOpen || this.#flushing,
+        operationOpen: this.operationOpen || this.claims.isFlushing,
         rebooted: this.rebooted,
         preferred: this.preferSelf,
         arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
         failover: this.config.failover,
-        forced: this.#forced,
-        mayNotClaim: this.#mayNotClaim,
+        forced: this.claims.forced,
+        mayNotClaim: this.claims.obstacle,
       },
       timers,
     );
     this.aloneBecause = decision.because;
     if (decision.action === 'claim' || decision.action === 'go-on-without-arbiter') {
-      this.#claim(decision.rule, decision.because);
+      this.claims.claim(decision.rule, decision.because);
     }
-  }
-
-  // ---- the arbiter --------------------------------------------------------------------------------------------------------
-
-  #claim(rule: string, because: string): void {
-    const { state } = this;
-    const last = state.path.at(-1);
-    if (this.#ports.arbiter === undefined) {
-      this.decisions.add(rule, 'go on alone', because);
-      const next = {
-        generation: state.generation + 1,
-        holder: state.self,
-        operationId: this.#ports.ids.operationId(),
-      };
-      this.#granted({ expected: undefined, next });
-    } else if (last !== undefined && state.holder === state.self) {
-      this.#confirmRecord(last);
-    } else {
-      this.decisions.add(rule, 'ask the arbiter', because);
-      const expected =
-        last === undefined || state.holder === undefined
-          ? undefined
-          : { generation: state.generation, holder: state.holder, operationId: last };
-      const generation = (expected?.generation ?? 0) + 1;
-      const next = { generation, holder: state.self, operationId: this.#ports.ids.operationId() };
-      this.#flushThenBegin({ expected, next });
-    }
-  }
-
-  /**
-   * What this node acknowledged or confirmed must be on its stable storage before it can be named holder: from then on the
-   * other copy does not count, and this host may lose power before it could do anything else.
-   */
-  #flushThenBegin(operation: PendingOperation): void {
-    this.#flushing = true;
-    this.secondary.whenIdle(() =>
-      forEachReplica(
-        this.replicas,
-        (replica, flushed) => replica.device.flush(completion(flushed)),
-        (ok) => {
-          this.#flushing = false;
-          if (!ok) return this.disk.failed('every volume', 'the flush before asking the arbiter');
-          const { path } = this.state;
-          const stillWanted = path.at(-1) === operation.expected?.operationId && !this.operationOpen;
-          if (this.run === 'stopped' || this.departure.handing || this.disk.present || !stillWanted) return;
-          if (operation.expected !== undefined && this.#peerAnswers) return;
-          this.#operation.begin(operation);
-          // A connected peer that cannot take part now may be able to before the arbiter has answered.
-          this.pairing.sayHello();
-        },
-      ),
-    );
-  }
-
-  /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
-  #confirmRecord(last: OperationId): void {
-    if (this.#readingRecord || this.#ports.clock.nowMs() < this.#readNotBeforeMs) return;
-    this.#readingRecord = true;
-    this.#ports.arbiter?.read((answer) => {
-      this.#readingRecord = false;
-      this.#readNotBeforeMs = this.#ports.clock.nowMs() + retryIntervalMs;
-      if (this.run === 'stopped' || this.#peerAnswers || this.operationOpen || this.disk.present) return;
-      if (answer.kind === 'no-answer') {
-        this.arbiterProblem = answer.because;
-        return;
-      }
-      this.arbiterProblem = '';
-      if (answer.record?.operationId !== last) return this.#refusedBy(answer.record);
-      this.decisions.add(
-        'record-names-this-node',
-        'go on alone',
-        "the arbiter's record still names this node",
-      );
-      this.#forced = false;
-      this.#becomeAlone();
-    });
-  }
-
-  #resolved(outcome: OperationOutcome): void {
-    this.arbiterProblem = '';
-    if (outcome.kind === 'granted') this.#granted(outcome.operation);
-    else this.#refusedBy(outcome.record);
-  }
-
-  #granted(operation: PendingOperation): void {
-    const { next } = operation;
-    const { state } = this;
-    const lineage = {
-      ...lineageAfter(state, next),
-      pending: undefined,
-      peerData: 'unknown' as const,
-    };
-    this.#forced = false;
-    if (next.holder === 'both') {
-      // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
-      const base = state.base ?? state.path.at(-1);
-      this.persist({ ...lineage, base }, () => {
-        this.pairing.recordSaysBoth();
-        this.pairing.sayHello();
-        this.evaluate();
-      });
-      return;
-    }
-    this.decisions.add(
-      'arbiter-granted',
-      'go on alone',
-      `the arbiter's record names this node (generation ${next.generation})`,
-    );
-    const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: this.config.bootId } as const;
-    // A claim of an earlier process: the record is right, and the disk has to be accepted before anything is served from it.
-    if (this.disk.doubt !== 'none') return this.persist(patch, () => this.evaluate());
-    this.#becomingAlone = true;
-    const turn = this.#turn;
-    // Nothing that was proposed before may complete beside it: a peer that was out may be back just now.
-    this.pairing.sayHello();
-    this.persist(patch, () => {
-      this.keptImage.discard();
-      if (this.#turn === turn) this.#becomeAlone();
-    });
-  }
-
-  #refusedBy(record: { readonly holder: string; readonly generation: number } | undefined): void {
-    const { state } = this;
-    if (record?.holder === state.peer) {
-      const because = `the arbiter's record says that ${state.peer} went on alone (generation ${record.generation})`;
-      this.decisions.add('arbiter-refused', 'destroy the VM and wait', because);
-      const data = state.data === 'up-to-date' ? 'outdated' : state.data;
-      this.#standDown(because, () => {
-        this.persist({ pending: undefined, data, role: 'secondary' }, () => {
-          this.pairing.sayHello();
-          this.evaluate();
-        });
-      });
-      return;
-    }
-    const found =
-      record === undefined ? 'no record' : `holder ${record.holder}, generation ${record.generation}`;
-    this.#mayNotClaim = `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`;
-    this.#forced = false;
-    this.decisions.add('record-does-not-fit', 'wait', this.#mayNotClaim);
-    this.persist({ pending: undefined }, () => {
-      this.pairing.sayHello();
-      this.evaluate();
-    });
-  }
-
-  /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
-  #becomeAlone(): void {
-    // The peer's word that it left may come while this module stops.
-    this.#becomingAlone = this.run !== 'stopped';
-    if (!this.#becomingAlone) return;
-    this.pairing.resumeWithBoot = undefined;
-    const turn = this.#turn;
-    this.secondary.whenIdle(() => {
-      if (this.#turn !== turn) return;
-      this.primary.hold();
-      const goOn = (): void => {
-        this.#becomingAlone = false;
-        this.#serve();
-        // A peer that came back meanwhile learns the new generation.
-        this.pairing.sayHello();
-      };
-      if (this.primary.soloAllowed) {
-        this.primary.allowSolo();
-        return goOn();
-      }
-      this.primary.goAlone((ok) => {
-        if (ok) goOn();
-      });
-    });
   }
 
   // ---- serving ---------------------------------------------------------------------------------------------------------------
@@ -671,8 +480,7 @@ export class Mirror {
 
   /** The same, without waiting for the disk. */
   #endService(because: string, then: () => void): void {
-    this.#turn += 1;
-    this.#becomingAlone = false;
+    this.claims.standsDown();
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.repair.stop();
@@ -786,7 +594,7 @@ export class Mirror {
   #end(done: CommandDone): void {
     this.#tick?.cancel();
     this.run = 'stopped';
-    this.#operation.stop();
+    this.claims.stop();
     this.session.stop('the operator stopped this module');
     this.#ending = true;
     this.#standDown('the operator stopped this module', () => {
@@ -834,10 +642,10 @@ export class Mirror {
     }
     const begin: CommandDone = (error) => {
       if (error !== undefined) return done(error);
-      this.#mayNotClaim = undefined;
+      this.claims.obstacle = undefined;
       this.decisions.add('prim', 'be primary', 'the operator asked for it');
-      if (state.data === 'fresh') this.#claim('prim', 'the operator says that this node has the good copy');
-      else this.#forced = true;
+      if (state.data === 'fresh') this.claims.claim('prim', 'the operator says that this node has the good copy');
+      else this.claims.forced = true;
       this.evaluate();
       done(undefined);
     };
@@ -869,17 +677,8 @@ export class Mirror {
       return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
     this.start((error) => {
       if (error !== undefined) return done(error);
-      this.#mayNotClaim = 'the operator asked this node to be secondary; waiting for the peer';
+      this.claims.obstacle = 'the operator asked this node to be secondary; waiting for the peer';
       done(undefined);
     });
   }
 }
-
-/**
- * Without an arbiter nobody else keeps a record: the primary that has resynchronised its peer decides by itself that both hold it.
- * Going on alone is decided before anything is asked, see `decideAlone`.
- */
-const noArbiter: Arbiter = {
-  swap: (_expected, next, answered) => answered({ kind: 'granted', record: next }),
-  read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
-};

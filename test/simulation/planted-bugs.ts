@@ -15,6 +15,7 @@ export interface PlantedBug {
 
 const primary = 'src/engine/primary-engine.ts';
 const mirror = 'src/cluster/mirror.ts';
+const claims = 'src/cluster/claims.ts';
 const pairing = 'src/cluster/pairing.ts';
 const departure = 'src/cluster/departure.ts';
 
@@ -135,7 +136,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
           '      (_replica, flushed) => flushed(true),\n      (ok) => {\n        // Otherwise it was abandoned',
       },
       {
-        file: mirror,
+        file: claims,
         find: '        (replica, flushed) => replica.device.flush(completion(flushed)),\n',
         replace: '        (_replica, flushed) => flushed(true),\n',
       },
@@ -206,7 +207,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: mirror,
-        find: '        if (state.pending !== undefined) this.#operation.continue(state.pending);\n',
+        find: '        if (state.pending !== undefined) this.claims.continue(state.pending);\n',
         replace: '',
       },
     ],

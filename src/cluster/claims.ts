@@ -1,0 +1,312 @@
+/**
+ * How this node comes to be allowed to write alone: it asks the arbiter, or asks whether the record still names it, and makes the
+ * answer durable before anything follows from it. One question at a time.
+ *
+ * Order that must hold: what this node holds is flushed before it asks; the intent is durable before it is sent; while it is open, and
+ * while the node becomes alone, no handshake completes; the granted generation is durable, what the peer may lack is marked, and
+ * the own copy is flushed before the first write is acknowledged alone.
+ * When to ask is decided by `decideAlone`; what is served is the mirror's.
+ */
+import type { Arbiter } from '../arbiter/arbiter.ts';
+import type { Clock } from '../base/clock.ts';
+import type { NodeName, OperationId } from '../base/identity.ts';
+import type { ArbiterRecord, PersistentState, PendingOperation } from '../disk/state.ts';
+import type { PrimaryEngine } from '../engine/primary-engine.ts';
+import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
+import type { SecondaryEngine } from '../engine/secondary-engine.ts';
+import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
+import type { DecisionLog } from './decision-log.ts';
+import type { DiskTrouble } from './disk-trouble.ts';
+import type { KeptImage } from './kept-image.ts';
+import type { Pairing } from './pairing.ts';
+import { lineageAfter } from './start-from-image.ts';
+
+export interface ClaimsHost {
+  readonly mirror: {
+    readonly state: PersistentState;
+    readonly run: 'started' | 'stopped';
+    readonly config: { readonly bootId: string };
+    readonly decisions: DecisionLog;
+    readonly pairing: Pairing;
+    readonly disk: DiskTrouble;
+    readonly keptImage: KeptImage;
+    persist(patch: Partial<PersistentState>, then: () => void): void;
+  };
+  /** Connected to a peer that can take part. */
+  peerAnswers(): boolean;
+  /** This node leaves, or hands its role over, now. */
+  handing(): boolean;
+  /** Another part of the module uses the arbiter. */
+  arbiterInUse(): boolean;
+  operationId(): OperationId;
+  /** Ends everything this node serves; `then` when its VM provably does not run. */
+  standDown(because: string, then: () => void): void;
+  serve(): void;
+  changed(): void;
+}
+
+export interface ClaimsParts {
+  readonly clock: Clock;
+  readonly replicas: readonly Replica[];
+  readonly primary: PrimaryEngine;
+  readonly secondary: SecondaryEngine;
+  /** `undefined`: no arbiter. */
+  readonly arbiter: Arbiter | undefined;
+}
+
+export class Claims {
+  readonly #host: ClaimsHost;
+  readonly #mirror: ClaimsHost['mirror'];
+  readonly #parts: ClaimsParts;
+  readonly #operation: ArbiterOperation;
+  /** Why the arbiter does not answer, for people; empty when it does. */
+  problem = '';
+  /** Why this node asks for nothing by itself, for people: the operator's wish, or a record that does not fit. */
+  obstacle: string | undefined;
+  /** The operator asked for `prim`, and it is not yet granted or refused. */
+  forced = false;
+  #readingRecord = false;
+  /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
+  #becomingAlone = false;
+  /** Grows when the node stands down: what was on its way to serving is over. */
+  #turn = 0;
+  /** The flush before a claim is under way. */
+  #flushing = false;
+  #readNotBeforeMs = 0;
+
+  constructor(host: ClaimsHost, parts: ClaimsParts) {
+    this.#host = host;
+    this.#mirror = host.mirror;
+    this.#parts = parts;
+    this.#operation = new ArbiterOperation(parts.arbiter ?? noArbiter, parts.clock, {
+      persistPending: (pending, done) => this.#mirror.persist({ pending }, done),
+      resolved: (outcome) => this.#resolved(outcome),
+      unanswered: (because) => {
+        this.problem = because;
+      },
+    });
+  }
+
+  /** An operation may have reached the arbiter and has no answer yet. */
+  get isOpen(): boolean {
+    return this.#operation.open !== undefined;
+  }
+  get isFlushing(): boolean {
+    return this.#flushing;
+  }
+  get becomingAlone(): boolean {
+    return this.#becomingAlone;
+  }
+
+  /** Asks for the record, or without an arbiter goes on. */
+  claim(rule: string, because: string): void {
+    const { state, decisions } = this.#mirror;
+    const last = state.path.at(-1);
+    if (this.#parts.arbiter === undefined) {
+      decisions.add(rule, 'go on alone', because);
+      const operationId = this.#host.operationId();
+      this.#granted({ expected: undefined, next: nextRecord(state.generation, state.self, operationId) });
+    } else if (last !== undefined && state.holder === state.self) {
+      this.#confirmRecord(last);
+    } else {
+      decisions.add(rule, 'ask the arbiter', because);
+      const expected =
+        last === undefined || state.holder === undefined
+          ? undefined
+          : { generation: state.generation, holder: state.holder, operationId: last };
+      const next = nextRecord(expected?.generation ?? 0, state.self, this.#host.operationId());
+      this.#flushThenBegin({ expected, next });
+    }
+  }
+
+  /** An operation that was prepared elsewhere; without an arbiter it is granted. */
+  begin(operation: PendingOperation): void {
+    if (this.#parts.arbiter === undefined && operation.next.holder !== 'both') this.#granted(operation);
+    else this.#operation.begin(operation);
+  }
+
+  /** An intent that an earlier process left. */
+  continue(operation: PendingOperation): void {
+    this.#operation.continue(operation);
+  }
+
+  /** The peer is back: a claim that provably never left this node is given up. */
+  peerIsBack(): void {
+    // The operator's choice of the first copy does not depend on the peer.
+    if (this.#operation.open?.expected === undefined) return;
+    this.#operation.withdrawIfUnsent(() => {
+      this.#mirror.decisions.add(
+        'claim-withdrawn',
+        'withdraw',
+        'the peer is back and the arbiter was never reached',
+      );
+      this.#mirror.pairing.sayHello();
+    });
+  }
+
+  /** The node stands down: whatever was on its way to serving is over. */
+  standsDown(): void {
+    this.#turn += 1;
+    this.#becomingAlone = false;
+  }
+
+  /** The module stops: nothing is sent any more, and an open intent stays in the superblock. */
+  stop(): void {
+    this.#operation.stop();
+  }
+
+  /** Allowed to write alone, durably. What the peer may lack becomes dirty, the own copy is flushed, then it goes on. */
+  becomeAlone(): void {
+    const { primary, secondary } = this.#parts;
+    // The peer's word that it left may come while this module stops.
+    this.#becomingAlone = this.#mirror.run !== 'stopped';
+    if (!this.#becomingAlone) return;
+    this.#mirror.pairing.resumeWithBoot = undefined;
+    const turn = this.#turn;
+    secondary.whenIdle(() => {
+      if (this.#turn !== turn) return;
+      primary.hold();
+      const goOn = (): void => {
+        this.#becomingAlone = false;
+        this.#host.serve();
+        // A peer that came back meanwhile learns the new generation.
+        this.#mirror.pairing.sayHello();
+      };
+      if (primary.soloAllowed) {
+        primary.allowSolo();
+        return goOn();
+      }
+      primary.goAlone((ok) => {
+        if (ok) goOn();
+      });
+    });
+  }
+
+  /**
+   * What this node acknowledged or confirmed must be on its stable storage before it can be named holder: from then on the
+   * other copy does not count, and this host may lose power before it could do anything else.
+   */
+  #flushThenBegin(operation: PendingOperation): void {
+    const { replicas, secondary } = this.#parts;
+    this.#flushing = true;
+    secondary.whenIdle(() =>
+      forEachReplica(
+        replicas,
+        (replica, flushed) => replica.device.flush(completion(flushed)),
+        (ok) => {
+          this.#flushing = false;
+          const { state, disk, run, pairing } = this.#mirror;
+          if (!ok) return disk.failed('every volume', 'the flush before asking the arbiter');
+          const stillWanted =
+            state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
+          if (run === 'stopped' || this.#host.handing() || disk.present || !stillWanted) return;
+          if (operation.expected !== undefined && this.#host.peerAnswers()) return;
+          this.#operation.begin(operation);
+          // A connected peer that cannot take part now may be able to before the arbiter has answered.
+          pairing.sayHello();
+        },
+      ),
+    );
+  }
+
+  /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
+  #confirmRecord(last: OperationId): void {
+    const { clock, arbiter } = this.#parts;
+    if (this.#readingRecord || clock.nowMs() < this.#readNotBeforeMs) return;
+    this.#readingRecord = true;
+    arbiter?.read((answer) => {
+      const { run, disk, decisions } = this.#mirror;
+      this.#readingRecord = false;
+      this.#readNotBeforeMs = clock.nowMs() + retryIntervalMs;
+      if (run === 'stopped' || this.#host.peerAnswers() || this.#host.arbiterInUse() || disk.present) return;
+      if (answer.kind === 'no-answer') {
+        this.problem = answer.because;
+        return;
+      }
+      this.problem = '';
+      if (answer.record?.operationId !== last) return this.#refusedBy(answer.record);
+      decisions.add('record-names-this-node', 'go on alone', "the arbiter's record still names this node");
+      this.forced = false;
+      this.becomeAlone();
+    });
+  }
+
+  #resolved(outcome: OperationOutcome): void {
+    this.problem = '';
+    if (outcome.kind === 'granted') this.#granted(outcome.operation);
+    else this.#refusedBy(outcome.record);
+  }
+
+  #granted(operation: PendingOperation): void {
+    const { next } = operation;
+    const { state, pairing, decisions, config, disk } = this.#mirror;
+    const lineage = {
+      ...lineageAfter(state, next),
+      pending: undefined,
+      peerData: 'unknown' as const,
+    };
+    this.forced = false;
+    if (next.holder === 'both') {
+      // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
+      const base = state.base ?? state.path.at(-1);
+      this.#mirror.persist({ ...lineage, base }, () => {
+        pairing.recordSaysBoth();
+        pairing.sayHello();
+        this.#host.changed();
+      });
+      return;
+    }
+    decisions.add(
+      'arbiter-granted',
+      'go on alone',
+      `the arbiter's record names this node (generation ${next.generation})`,
+    );
+    const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: config.bootId } as const;
+    // A claim of an earlier process: the record is right, and the disk has to be accepted before anything is served from it.
+    if (disk.doubt !== 'none') return this.#mirror.persist(patch, () => this.#host.changed());
+    this.#becomingAlone = true;
+    const turn = this.#turn;
+    // Nothing that was proposed before may complete beside it: a peer that was out may be back just now.
+    pairing.sayHello();
+    this.#mirror.persist(patch, () => {
+      this.#mirror.keptImage.discard();
+      if (this.#turn === turn) this.becomeAlone();
+    });
+  }
+
+  #refusedBy(record: ArbiterRecord | undefined): void {
+    const { state, pairing, decisions } = this.#mirror;
+    const goOn = (): void => {
+      pairing.sayHello();
+      this.#host.changed();
+    };
+    if (record?.holder === state.peer) {
+      const because = `the arbiter's record says that ${state.peer} went on alone (generation ${record.generation})`;
+      decisions.add('arbiter-refused', 'destroy the VM and wait', because);
+      const data = state.data === 'up-to-date' ? 'outdated' : state.data;
+      this.#host.standDown(because, () => {
+        this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, goOn);
+      });
+      return;
+    }
+    const found =
+      record === undefined ? 'no record' : `holder ${record.holder}, generation ${record.generation}`;
+    this.obstacle = `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`;
+    this.forced = false;
+    decisions.add('record-does-not-fit', 'wait', this.obstacle);
+    this.#mirror.persist({ pending: undefined }, goOn);
+  }
+}
+
+function nextRecord(generation: number, holder: NodeName, operationId: OperationId): ArbiterRecord {
+  return { generation: generation + 1, holder, operationId };
+}
+
+/**
+ * Without an arbiter nobody else keeps a record: the primary that has resynchronised its peer decides by itself that both hold it.
+ * Going on alone is decided before anything is asked, see `decideAlone`.
+ */
+const noArbiter: Arbiter = {
+  swap: (_expected, next, answered) => answered({ kind: 'granted', record: next }),
+  read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
+};
