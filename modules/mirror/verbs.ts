@@ -58,18 +58,18 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       }
       return started((done) => mirror.start(done));
     }),
-    prim: verb(noArgs, () => started((done) => mirror.prim(done))),
+    prim: verb(noArgs, () => started((done) => mirror.operator.prim(done))),
     'prim-from-kept-image': verb(imageConsent, ({ loseSince, peerIsOff }) =>
-      run((done) => mirror.primFromImage({ loseSince, peerIsOff }, done)),
+      run((done) => mirror.operator.primFromImage({ loseSince, peerIsOff }, done)),
     ),
-    second: verb(noArgs, () => started((done) => mirror.second(done))),
+    second: verb(noArgs, () => started((done) => mirror.operator.second(done))),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
       await run((done) => mirror.stop(done));
       await module.wish('stopped');
       return { done: true };
     }),
-    'accept-disk': verb(noArgs, () => started((done) => mirror.acceptDisk(done))),
+    'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
     verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),

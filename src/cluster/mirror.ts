@@ -20,7 +20,6 @@ import { Claims } from './claims.ts';
 import { decideAlone } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
-import { doubtSentence } from './disk-file-facts.ts';
 import { DiskTrouble } from './disk-trouble.ts';
 import { KeptImage } from './kept-image.ts';
 import { LinkSession } from './link-session.ts';
@@ -34,9 +33,10 @@ import {
   watchedMetadata,
 } from './mirror-ports.ts';
 import { NewRecord } from './new-record.ts';
+import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
-import { type ImageConsent, StartFromImage } from './start-from-image.ts';
+import { StartFromImage } from './start-from-image.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -57,6 +57,7 @@ export class Mirror {
   readonly verify: Verify;
   readonly keptImage: KeptImage;
   readonly newRecord: NewRecord;
+  readonly operator: OperatorCommands;
   readonly #fromImage: StartFromImage;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
@@ -175,6 +176,7 @@ export class Mirror {
       this.replicas,
       this.secondary,
     );
+    this.operator = new OperatorCommands({ mirror: this, fromImage: this.#fromImage });
     this.claims = new Claims(
       {
         mirror: this,
@@ -623,86 +625,6 @@ export class Mirror {
     this.#ending = true;
     this.#standDown('the operator stopped this module', () => {
       this.#ending = false;
-      done(undefined);
-    });
-  }
-
-  // ---- operator -------------------------------------------------------------------------------------------------------------------
-
-  /** Makes this node primary. Refuses what would lose data. */
-  prim(done: CommandDone): void {
-    const { state } = this;
-    if (this.serving) return done(undefined);
-    if (state.data === 'outdated' || state.data === 'inconsistent') {
-      const image =
-        this.keptImage.facts === undefined ? '' : '; if it is lost: `vmpair prim VM --from-kept-image`';
-      const next = `start the peer, which has the newer copy${image}`;
-      return done(refusal('a copy that is up to date on this node', `it is ${state.data}`, next));
-    }
-    if (this.disk.doubt !== 'none')
-      return done(refusal('a disk whose content is known', doubtSentence(this.disk.doubt), 'do as it says'));
-    const { phase } = this.pairing;
-    if (phase !== 'down' && phase !== 'handshake') {
-      return done(
-        refusal(
-          'no primary on the peer',
-          `the peer is connected (${phase})`,
-          'run `vmpair swap VM` to move the VM here',
-        ),
-      );
-    }
-    if (
-      state.data === 'fresh' &&
-      this.pairing.peerHello !== undefined &&
-      this.pairing.peerHello.facts.data !== 'fresh'
-    ) {
-      return done(
-        refusal(
-          'a good copy on this node',
-          'it is empty and the peer has data',
-          'run `vmpair prim VM` on the peer',
-        ),
-      );
-    }
-    const begin: CommandDone = (error) => {
-      if (error !== undefined) return done(error);
-      this.claims.obstacle = undefined;
-      this.decisions.add('prim', 'be primary', 'the operator asked for it');
-      if (state.data === 'fresh')
-        this.claims.claim('prim', 'the operator says that this node has the good copy');
-      else this.claims.forced = true;
-      this.evaluate();
-      done(undefined);
-    };
-    this.start(begin);
-  }
-
-  /** The operator has checked a disk that is in doubt, and takes its content as it is. */
-  acceptDisk(done: CommandDone): void {
-    const { doubt } = this.disk;
-    const next = 'look at `vmpair status VM`';
-    if (doubt === 'none') return done(refusal('a disk in doubt', 'none', next));
-    const { phase } = this.pairing;
-    if (phase !== 'down' && phase !== 'handshake')
-      return done(refusal('a copy that is not being resynchronised', `the link is ${phase}`, next));
-    this.start((error) => {
-      if (error !== undefined) return done(error);
-      this.disk.accept(() => done(undefined));
-    });
-  }
-
-  /** Makes this node primary with the image from before an unfinished resync, whose source is lost. */
-  primFromImage(consent: ImageConsent, done: CommandDone): void {
-    this.#fromImage.start(consent, done);
-  }
-
-  /** Starts this node so that it waits for its peer and never takes over before it was in sync. */
-  second(done: CommandDone): void {
-    if (this.serving)
-      return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
-    this.start((error) => {
-      if (error !== undefined) return done(error);
-      this.claims.obstacle = 'the operator asked this node to be secondary; waiting for the peer';
       done(undefined);
     });
   }

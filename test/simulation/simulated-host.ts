@@ -58,9 +58,9 @@ export class SimulatedHost implements GuestHost, LossCount {
   /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
   guestWasFrozen = false;
   /** When that was, in the order of all events. */
+  frozenAt = Number.NEGATIVE_INFINITY;
   /** What the paths of the disk files name, beside the files that are open. */
   filePath: DiskFileFacts['path'] = 'same';
-  frozenAt = Number.NEGATIVE_INFINITY;
   /** Everything of the host that is neither process nor guest: the supervisor, the hypervisor. */
   #machine = new Life();
   /** The process, from its start on; `running` once its metadata are open. */
@@ -385,11 +385,13 @@ export class SimulatedHost implements GuestHost, LossCount {
     if (mirror === undefined || this.processFrozen) return;
     this.world.log(`${this.name}: operator: ${verb}`);
     const life = this.#life;
-    mirror[verb]((error) => {
+    const answered = (error: WorldError | undefined): void => {
       if (life?.alive !== true) return;
       this.world.log(`${this.name}: ${verb} ${error === undefined ? 'done' : `refused: ${error.message}`}`);
       done(error);
-    });
+    };
+    if (verb === 'start' || verb === 'stop' || verb === 'swap') mirror[verb](answered);
+    else mirror.operator[verb](answered);
   }
 
   /** `arbiter recreate`; answers like `command`. */
