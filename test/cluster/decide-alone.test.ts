@@ -1,6 +1,6 @@
 /** What a node does while it cannot hear its peer, over every situation. What the arbiter answers is not decided here. */
 import { expect } from 'chai';
-import { type AloneSituation, decideAlone } from '../../src/cluster/decide-alone.ts';
+import { type AloneSituation, aloneTable, decideAlone } from '../../src/cluster/decide-alone.ts';
 import { forEachSituation, timers } from './alone-universe.ts';
 
 type Rule = (situation: AloneSituation, decision: ReturnType<typeof decideAlone>) => boolean;
@@ -92,6 +92,12 @@ describe('alone table', () => {
         return row?.[0] === rule && row[1] === action;
       },
     });
+  });
+
+  it('every row decides some situations, and the rows have different names', () => {
+    const deciding = new Set<string>();
+    forEachSituation((situation) => deciding.add(decideAlone(situation, timers).rule));
+    expect([...deciding].sort()).to.deep.equal(aloneTable.map(({ rule }) => rule).sort());
   });
 
   it('every decision has a sentence for people, without a full stop', () => {
