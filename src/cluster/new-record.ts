@@ -12,6 +12,7 @@ import { WorldError } from '../base/errors.ts';
 import type { Arbiter, ReadAnswer } from '../arbiter/arbiter.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { OperationId } from '../base/identity.ts';
+import type { RecordStatus } from '../base/status.ts';
 import type { ArbiterRecord, PendingOperation, PersistentState, StoreId } from '../disk/state.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
@@ -45,16 +46,6 @@ export interface NewRecordHost {
   begin(operation: PendingOperation): void;
 }
 
-/** What is at the arbiter, beside what this copy expects there. */
-export interface RecordReport {
-  readonly answers: boolean;
-  readonly record: ArbiterRecord | undefined;
-  readonly store: StoreId | undefined;
-  /** `ok`: the record and its store are what this copy knows. */
-  readonly verdict: 'ok' | 'no-arbiter' | 'no-answer' | 'other-store' | 'no-record' | 'differs';
-  readonly because: string;
-}
-
 interface Asked {
   readonly channel: PeerChannel;
   readonly store: StoreId;
@@ -77,17 +68,14 @@ export class NewRecord {
   }
 
   /** For people: what the arbiter says now, and whether that is what this copy knows. */
-  report(done: (report: RecordReport) => void): void {
-    const nothing = { record: undefined, store: undefined };
-    if (this.#arbiter === undefined) {
-      const because = 'no arbiter is configured';
-      return done({ answers: false, ...nothing, verdict: 'no-arbiter', because });
-    }
+  status(done: (status: RecordStatus) => void): void {
+    if (this.#arbiter === undefined)
+      return done({ verdict: 'no-arbiter', because: 'no arbiter is configured' });
     this.#arbiter.read((answer) => {
-      if (answer.kind === 'no-answer')
-        return done({ answers: false, ...nothing, verdict: 'no-answer', because: answer.because });
+      if (answer.kind === 'no-answer') return done({ verdict: 'no-answer', because: answer.because });
       const { record, store } = answer;
-      done({ answers: true, record, store, ...judge(this.#host.mirror.state, answer) });
+      const found = record === undefined ? { store } : { store, record };
+      done({ ...judge(this.#host.mirror.state, answer), ...found });
     });
   }
 
@@ -268,7 +256,7 @@ function peerProblem(found: string): WorldError {
 function judge(
   state: PersistentState,
   { record, store }: Extract<ReadAnswer, { kind: 'record' }>,
-): Pick<RecordReport, 'verdict' | 'because'> {
+): Pick<RecordStatus, 'verdict' | 'because'> {
   const next = 'run `vmpair arbiter recreate VM`';
   if (state.arbiterStore !== undefined && state.arbiterStore !== store) {
     const because = `its records were made anew or restored, or are of another arbiter; ${next}`;
