@@ -22,11 +22,16 @@ export interface Timers {
   readonly diskHungAfterMs: number;
 }
 
+/**
+ * What is known of the peer now. `out`: it said that its disk does not work and that no VM runs there. `new`: it is connected and holds
+ * nothing of this module, as a new node or one with new hardware does; it runs no VM, and cannot tell whether this copy is
+ * the latest. Neither is worth waiting for.
+ */
+export type PeerSight = 'silent' | 'answers' | 'out' | 'new';
+
 export interface AloneSituation {
   readonly started: boolean;
-  readonly connected: boolean;
-  /** The peer said that its disk does not work and that no VM runs there: it is of no use to wait for it. */
-  readonly peerOut: boolean;
+  readonly peer: PeerSight;
   /** Serves the guest, or did so until its process was restarted a moment ago. */
   readonly primary: boolean;
   /** May write without the peer already. */
@@ -60,9 +65,9 @@ export interface AloneRow {
 }
 
 const isUpToDate: Test = ({ data }) => data === 'up-to-date';
-/** By an earlier silence, or because the peer said so: a shorter wait would tell nothing more. */
-const silentFor = ({ silenceMs, peerOut }: AloneSituation, waitMs: number): boolean =>
-  peerOut || silenceMs >= waitMs;
+/** Or it said itself that there is nothing to wait for. */
+const silentFor = ({ silenceMs, peer }: AloneSituation, waitMs: number): boolean =>
+  peer === 'out' || peer === 'new' || silenceMs >= waitMs;
 
 /**
  * Also when the operator asks: the other side's VM may still run. After a boot the peer may be booting too, and may hold what
@@ -71,10 +76,11 @@ const silentFor = ({ silenceMs, peerOut }: AloneSituation, waitMs: number): bool
 const claimDelayMs = (situation: AloneSituation, { claimAfterMs }: Timers): number =>
   claimAfterMs * (situation.rebooted ? (situation.preferred ? 2 : 3) : 1);
 
-const lostPeer = ({ peerOut, silenceMs }: AloneSituation): string =>
-  peerOut
-    ? 'the disk of the peer does not work, and no VM runs there'
-    : `the peer has been silent for ${seconds(silenceMs)}`;
+const lostPeer = ({ peer, silenceMs }: AloneSituation): string => {
+  if (peer === 'out') return 'the disk of the peer does not work, and no VM runs there';
+  if (peer === 'new') return 'the peer holds nothing of this module, and no VM runs there';
+  return `the peer has been silent for ${seconds(silenceMs)}`;
+};
 
 export const aloneTable: readonly AloneRow[] = [
   {
@@ -98,7 +104,7 @@ export const aloneTable: readonly AloneRow[] = [
   {
     rule: 'connected',
     action: 'nothing',
-    matches: ({ connected, peerOut }) => connected && !peerOut,
+    matches: ({ peer }) => peer === 'answers',
     because: () => 'the peer answers',
   },
   {
@@ -151,6 +157,12 @@ export const aloneTable: readonly AloneRow[] = [
     matches: ({ failover, forced }) => !failover && !forced,
     because: (situation) =>
       `${lostPeer(situation)} and failover is off; run \`vmpair prim VM\` to start here`,
+  },
+  {
+    rule: 'holder-without-arbiter',
+    action: 'go-on-without-arbiter',
+    matches: ({ arbiter, namedHolder, peer }) => arbiter === 'none' && namedHolder && peer === 'new',
+    because: (situation) => `${lostPeer(situation)}; this node was alone, and there is no arbiter to ask`,
   },
   {
     rule: 'secondary-without-arbiter',

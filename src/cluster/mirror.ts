@@ -17,7 +17,7 @@ import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
 import { Claims } from './claims.ts';
-import { decideAlone } from './decide-alone.ts';
+import { decideAlone, type PeerSight } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
 import { DiskTrouble } from './disk-trouble.ts';
@@ -180,7 +180,7 @@ export class Mirror {
     this.claims = new Claims(
       {
         mirror: this,
-        peerAnswers: () => this.session.channel !== undefined && !this.disk.peerOut,
+        peerAnswers: () => this.#peerSight() === 'answers',
         handing: () => this.departure.handing,
         arbiterInUse: () => this.operationOpen,
         operationId: () => ports.ids.operationId(),
@@ -295,6 +295,12 @@ export class Mirror {
     return this.config.preferred === undefined ? self < peer : this.config.preferred === self;
   }
 
+  #peerSight(): PeerSight {
+    if (this.disk.peerOut) return 'out';
+    if (this.session.channel === undefined) return 'silent';
+    return this.pairing.peerIsNew && this.state.data !== 'fresh' ? 'new' : 'answers';
+  }
+
   /** What this side says of its copy; `afterBlip`: as if the link had been lost a moment ago. */
   #facts(afterBlip: boolean): CopyFacts {
     const { state } = this;
@@ -313,6 +319,7 @@ export class Mirror {
       guestRuns,
       rebooted: this.rebooted,
       lastRole: state.role,
+      ...(this.primary.soloAllowed ? { alone: true } : {}),
       ...(this.disk.doubt === 'none' ? {} : { diskDoubt: this.disk.doubt }),
       ...(canResume && resumeWithBoot !== undefined ? { resumeWithBoot } : {}),
       bootId: this.config.bootId,
@@ -460,8 +467,7 @@ export class Mirror {
     const decision = decideAlone(
       {
         started: true,
-        connected: channel !== undefined,
-        peerOut: this.disk.peerOut,
+        peer: this.#peerSight(),
         primary: this.serving,
         alone: this.serving && this.primary.soloAllowed,
         namedHolder: this.state.holder === this.state.self,

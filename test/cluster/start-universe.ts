@@ -78,8 +78,7 @@ export interface Start {
 export function startOf(copy: Copy, answer: Answer | 'none' | undefined, forced = false): Start {
   const situation: AloneSituation = {
     started: true,
-    connected: false,
-    peerOut: false,
+    peer: 'silent',
     primary: false,
     alone: false,
     namedHolder: copy.holder === copy.self,

@@ -151,6 +151,12 @@ export class Checkers {
 
   readonly #durable = new Map<SimulatedHost, PersistentState>();
 
+  /** What this host knew is gone. */
+  hardwareReplaced(host: SimulatedHost): void {
+    this.#durable.delete(host);
+    this.#generation.delete(host);
+  }
+
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {
     const worth = this.#durable.get(host)?.data;

@@ -366,6 +366,16 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.#doubtMark = 'none';
   }
 
+  /** Its disks and metadata are gone, and there are new ones that hold nothing. Only without power. */
+  replaceHardware(): void {
+    this.world.log(`${this.name}: NEW HARDWARE`);
+    for (const disk of this.disks) disk.fill(0, new Uint32Array(disk.seen.length));
+    createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
+    this.storage.settle();
+    this.images.complete = undefined;
+    this.world.checkers.hardwareReplaced(this);
+  }
+
   boot(): void {
     if (this.powered) return;
     this.world.log(`${this.name}: boots`);
