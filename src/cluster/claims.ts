@@ -73,7 +73,7 @@ export class Claims {
   #readingRecord = false;
   /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
   #becomingAlone = false;
-  /** Grows when the node stands down: what was on its way to serving is over. */
+  /** Grows when the node stands down or stops: what was on its way to a question or to serving is over. */
   #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
@@ -163,10 +163,13 @@ export class Claims {
   standsDown(): void {
     this.#turn += 1;
     this.#becomingAlone = false;
+    this.#flushing = false;
+    this.#readingRecord = false;
   }
 
   /** The module stops: nothing is sent any more, and an open intent stays in the superblock. */
   stop(): void {
+    this.standsDown();
     this.#operation.stop();
   }
 
@@ -204,14 +207,17 @@ export class Claims {
   #flushThenBegin(operation: PendingOperation): void {
     const { replicas, secondary } = this.#parts;
     this.#flushing = true;
+    const turn = this.#turn;
     secondary.whenIdle(() =>
       forEachReplica(
         replicas,
         (replica, flushed) => replica.device.flush(completion(flushed)),
         (ok) => {
-          this.#flushing = false;
+          const isCurrent = this.#turn === turn;
+          if (isCurrent) this.#flushing = false;
           const { state, disk, run, pairing } = this.#mirror;
           if (!ok) return disk.failed('every volume', 'the flush before asking the arbiter');
+          if (!isCurrent) return;
           const stillWanted =
             state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
           if (run === 'stopped' || this.#host.handing() || disk.present || !stillWanted) return;
@@ -229,7 +235,9 @@ export class Claims {
     const { clock, arbiter } = this.#parts;
     if (this.#readingRecord || clock.nowMs() < this.#readNotBeforeMs) return;
     this.#readingRecord = true;
+    const turn = this.#turn;
     arbiter?.read((answer) => {
+      if (this.#turn !== turn) return;
       const { run, disk } = this.#mirror;
       this.#readingRecord = false;
       this.#readNotBeforeMs = clock.nowMs() + retryIntervalMs;

@@ -282,7 +282,9 @@ export class Mirror {
     return this.state.bootId !== this.config.bootId || this.disk.cacheLost;
   }
   get operationOpen(): boolean {
-    return this.claims.isOpen || this.#fromImage.underWay;
+    // While the module starts, what an earlier process asked is open and not yet asked again.
+    const toBeContinued = this.#starting !== undefined && this.state.pending !== undefined;
+    return this.claims.isOpen || this.#fromImage.underWay || toBeContinued;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
@@ -619,6 +621,10 @@ export class Mirror {
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
   stop(done: CommandDone): void {
     if (this.run === 'stopped') return done(undefined);
+    if (this.#fromImage.underWay)
+      return done(
+        refusal('no other action under way', 'a start from the kept image is', 'wait until it has ended'),
+      );
     if (this.#starting !== undefined) return this.start(() => this.stop(done));
     this.departure.stop(done);
   }

@@ -229,8 +229,9 @@ export class NewRecord {
     return refusal(
       `--peer-is-off ${state.peer}`,
       peerIsOff === undefined ? 'no --peer-is-off' : `--peer-is-off ${peerIsOff}`,
-      `the arbiter cannot tell whether ${state.peer} went on alone. Look at ${state.peer}: if its VM runs, do not do this. ` +
-        'Otherwise switch it off, and give the command again with this option',
+      `the arbiter cannot tell whether ${state.peer} went on alone. If its VM ran after the two nodes lost each other, its copy is the newer ` +
+        `one: start ${state.peer} instead. Otherwise switch ${state.peer} off, and give the command again with this option; ` +
+        `what the guest should have written there alone is given up`,
     );
   }
 
