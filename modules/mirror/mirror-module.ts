@@ -3,7 +3,7 @@
  * core over the real world. State is in the metadata file; this process may die at any instant.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
@@ -141,12 +141,14 @@ export class MirrorModule {
     this.mirror = new Mirror(
       {
         timers: config.timers,
+        vmName: config.name,
         failover: config.failover,
         preferred: config.preferred,
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
         resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
+        diskWrittenAt: writtenAt(config.volumes.map(({ file }) => file[node.node] as string)),
       },
       { ...metadata.state, diskDoubt },
       config.volumes.map((volume, index) => ({
@@ -265,6 +267,11 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
+}
+
+/** When one of these files was written last. */
+function writtenAt(files: readonly string[]): string {
+  return new Date(Math.max(...files.map((file) => statSync(file).mtimeMs))).toISOString();
 }
 
 /** A certificate of something else would only be refused by the peer, later and in another log. */
