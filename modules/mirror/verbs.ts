@@ -16,6 +16,8 @@ const imageConsent = z.strictObject({
   peerIsOff: z.string().max(100).optional(),
 });
 
+const peerIsOffArgs = z.strictObject({ peerIsOff: z.string().max(100).optional() });
+
 const verifyArgs = z.strictObject({
   volume: z.string().max(100).optional(),
   rateBytesPerSecond: z.number().min(1).optional(),
@@ -73,6 +75,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       return { done: true };
     }),
     'accept-disk': verb(noArgs, () => started((done) => mirror.acceptDisk(done))),
+    arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
+    'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
+      run((done) => mirror.newRecord.recreate(peerIsOff, done)),
+    ),
     verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),

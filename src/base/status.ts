@@ -46,6 +46,18 @@ export interface DifferingRange {
   readonly repaired: boolean;
 }
 
+/** What the arbiter says of a module, beside what this copy knows. */
+export interface RecordStatus {
+  /**
+   * `ok`: record and store are what this copy knows, so each node may go on alone as ever. `other-store`: its records were made
+   * anew, or restored, or it is another arbiter. `no-record`, `differs`: in the store that this copy knows.
+   */
+  readonly verdict: 'ok' | 'no-arbiter' | 'no-answer' | 'other-store' | 'no-record' | 'differs';
+  readonly because: string;
+  readonly record?: { readonly generation: number; readonly holder: string; readonly operationId: string };
+  readonly store?: string;
+}
+
 /** A comparison of both copies in the background, which runs or has ended. */
 export interface VerifyReport {
   readonly outcome: VerifyOutcome;
