@@ -4,6 +4,9 @@ import type { ModuleStatus } from '../../src/base/status.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
 import { refusal } from '../../src/cluster/departure.ts';
+import type { PathFacts } from '../../src/cluster/link-session.ts';
+import type { Endpoint } from '../../src/config/link-config.ts';
+import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
@@ -86,6 +89,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
   };
 }
 
+function addressText({ host, port }: Endpoint): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 function moduleStatus(module: MirrorModule): ModuleStatus {
   const { mirror, config, node } = module;
   const { primary, secondary, pairing, replicas } = mirror;
@@ -98,6 +105,12 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     ...deriveState(mirror),
     axes: axesOf(mirror),
     generation: mirror.state.generation,
+    networks: networksOf(config, node.node).map(({ own, peer }, index) => ({
+      network: index + 1,
+      own: addressText(own),
+      peer: addressText(peer),
+      ...(mirror.session.paths[index] as PathFacts),
+    })),
     volumes: config.volumes.map((volume, index) => {
       const replica = replicas[index];
       return {

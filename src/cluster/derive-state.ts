@@ -40,7 +40,17 @@ function linkOf(phase: PairPhase): Axes['link'] {
   }
 }
 
+/** What people read first; a network that is down is said beside it, as long as another one carries the link. */
 export function deriveState(mirror: Mirror): DerivedState {
+  const derived = stateOf(mirror);
+  if (mirror.session.channel === undefined) return derived;
+  const down = mirror.session.paths.map(({ state, because }, index) =>
+    state === 'down' ? `; network ${index + 1} is down: ${because}` : '',
+  );
+  return { ...derived, because: `${derived.because}${down.join('')}` };
+}
+
+function stateOf(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
   const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;

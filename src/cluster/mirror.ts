@@ -16,6 +16,7 @@ import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
+import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
 import { decideAlone, type PeerSight } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
@@ -107,7 +108,8 @@ export class Mirror {
     this.repair = new BlockRepair(this.primary, clock, events);
     this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
     this.decisions = new DecisionLog(ports.log, ports.wallTime);
-    this.session = new LinkSession(ports.transport, clock, config.timers.heartbeatIntervalMs, {
+    const link = { ...config, chooses: dials(state.self, state.peer) };
+    this.session = new LinkSession(ports.transports, clock, link, {
       opened: (channel) => {
         this.linkProblem = '';
         this.pairing.opened(channel);

@@ -4,7 +4,7 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, writeFileSync } from 'no
 import { stringify } from 'yaml';
 import type { VmConfig } from '../config/module-config.ts';
 import {
-  labHosts,
+  labHost,
   labModule,
   labNodes,
   labVolume,
@@ -58,10 +58,13 @@ function moduleDocument({ directory, record, timerProfile, encryption, vm }: Lab
     cluster: record.clusterId,
     module: { id: record.moduleId, name: labModule },
     nodes: Object.fromEntries(
-      labNodes.map((node) => [node, { link: { host: labHosts[node], port: record.ports[node] } }]),
+      labNodes.map((node) => {
+        const links = record.ports[node].map((port, index) => ({ host: labHost(node, index), port }));
+        return [node, links.length === 1 ? { link: links[0] } : { links }];
+      }),
     ),
     encryption: encryption ?? 'on',
-    arbiter: { kind: 'witness', host: labHosts.witness, port: record.ports.witness },
+    arbiter: { kind: 'witness', host: labHost('witness'), port: record.ports.witness },
     volumes: [{ name: labVolume, size: record.sizeBytes, file: perNode('diskFile') }],
     metadata: perNode('metadataFile'),
     timers: { profile: timerProfile },
@@ -91,7 +94,7 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
   const witness = witnessLayout(directory);
   mkdirSync(witness.dataDir, { recursive: true, mode: 0o700 });
   writeYaml(witness.configFile, {
-    listen: { host: labHosts.witness, port: record.ports.witness },
+    listen: { host: labHost('witness'), port: record.ports.witness },
     tls: await issuer.issue('witness', 'witness', witness.directory),
     dataDir: witness.dataDir,
   });

@@ -19,12 +19,10 @@ export const labMachines: readonly LabMachine[] = [...labNodes, 'witness'];
 export const labModule = 'vm1';
 export const labVolume = 'disk0';
 
-/** Each machine has a loopback address of its own, so that addresses tell them apart. */
-export const labHosts: Readonly<Record<LabMachine, string>> = {
-  A: '127.0.0.1',
-  B: '127.0.0.2',
-  witness: '127.0.0.3',
-};
+/** Each machine has a loopback address of its own in each network, so that addresses tell them apart; `index` counts from 0. */
+export function labHost(machine: LabMachine, index = 0): string {
+  return `127.0.${index}.${labMachines.indexOf(machine) + 1}`;
+}
 
 const processSchema = z.object({ pid: z.number().int(), startTicks: z.string(), hostBoot: z.string() });
 const programSchema = z.object({ supervisor: z.string(), witness: z.string(), module: z.string() });
@@ -34,7 +32,8 @@ const labSchema = z.object({
   clusterId: z.string().regex(hexIdPattern),
   moduleId: z.string().regex(hexIdPattern),
   sizeBytes: z.number().int(),
-  ports: z.object({ A: z.number(), B: z.number(), witness: z.number() }),
+  /** Of the nodes, one per network. */
+  ports: z.object({ A: z.array(z.number()), B: z.array(z.number()), witness: z.number() }),
   programs: programSchema,
   /** The first process of each machine that runs. */
   processes: z.object({

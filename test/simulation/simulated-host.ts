@@ -191,7 +191,7 @@ export class SimulatedHost implements GuestHost, LossCount {
       clock: world.time.clockOf(life, this.clockRate),
       log: silentLog,
       ids: { operationId: () => world.random.hexId() },
-      transport: world.link.transportOf(this.side, life),
+      transports: world.link.transportsOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
       metadata: {
         ...metadata,
