@@ -35,6 +35,7 @@ import {
 } from './mirror-ports.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
+import { decideRunLimitMs } from './run-limit.ts';
 import { type ImageConsent, StartFromImage } from './start-from-image.ts';
 import { Verify } from './verify.ts';
 
@@ -264,6 +265,16 @@ export class Mirror {
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
+  }
+  /** How long the VM may run on without a further word of this module, ms; `undefined`: as long as it likes. */
+  get pauseWithinMs(): number | undefined {
+    const { gate, soloAllowed } = this.primary;
+    const { doubtMs, connectedMs } = this.session.watch;
+    const may = { alone: soloAllowed, mayWrite: gate === 'open' };
+    return decideRunLimitMs(
+      { vm: this.vm, wish: this.#wish, ...may, doubtMs, connectedMs },
+      this.config.timers,
+    );
   }
   get leaving(): boolean {
     return this.departure.underWay;
@@ -644,7 +655,8 @@ export class Mirror {
       if (error !== undefined) return done(error);
       this.claims.obstacle = undefined;
       this.decisions.add('prim', 'be primary', 'the operator asked for it');
-      if (state.data === 'fresh') this.claims.claim('prim', 'the operator says that this node has the good copy');
+      if (state.data === 'fresh')
+        this.claims.claim('prim', 'the operator says that this node has the good copy');
       else this.claims.forced = true;
       this.evaluate();
       done(undefined);
