@@ -8,9 +8,10 @@
  * When to ask is decided by `decideAlone`; what is served is the mirror's.
  */
 import type { Arbiter } from '../arbiter/arbiter.ts';
+import { assertNever } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { NodeName, OperationId } from '../base/identity.ts';
-import type { ArbiterRecord, PersistentState, PendingOperation } from '../disk/state.ts';
+import type { ArbiterRecord, PersistentState, PendingOperation, StoreId } from '../disk/state.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
@@ -20,6 +21,9 @@ import type { DiskTrouble } from './disk-trouble.ts';
 import type { KeptImage } from './kept-image.ts';
 import type { Pairing } from './pairing.ts';
 import { lineageAfter } from './start-from-image.ts';
+
+/** How often a node that was answered by another store looks whether its own is back, ms. */
+export const storeRetryIntervalMs = 5000;
 
 export interface ClaimsHost {
   readonly mirror: {
@@ -79,7 +83,12 @@ export class Claims {
     this.#mirror = host.mirror;
     this.#parts = parts;
     this.#operation = new ArbiterOperation(parts.arbiter ?? noArbiter, parts.clock, {
-      persistPending: (pending, done) => this.#mirror.persist({ pending }, done),
+      // From the intent on only its store counts for this copy.
+      persistPending: (pending, done) =>
+        this.#mirror.persist(
+          pending?.store === undefined ? { pending } : { pending, arbiterStore: pending.store },
+          done,
+        ),
       resolved: (outcome) => this.#resolved(outcome),
       unanswered: (because) => {
         this.problem = because;
@@ -90,6 +99,10 @@ export class Claims {
   /** An operation may have reached the arbiter and has no answer yet. */
   get isOpen(): boolean {
     return this.#operation.open !== undefined;
+  }
+  /** On the way to a question, or from its answer to writing alone. */
+  get underWay(): boolean {
+    return this.isOpen || this.#flushing || this.#becomingAlone;
   }
   get isFlushing(): boolean {
     return this.#flushing;
@@ -104,8 +117,8 @@ export class Claims {
     const last = state.path.at(-1);
     if (this.#parts.arbiter === undefined) {
       decisions.add(rule, 'go on alone', because);
-      const operationId = this.#host.operationId();
-      this.#granted({ expected: undefined, next: nextRecord(state.generation, state.self, operationId) });
+      const next = nextRecord(state.generation, state.self, this.#host.operationId());
+      this.#granted({ expected: undefined, next }, undefined);
     } else if (last !== undefined && state.holder === state.self) {
       this.#confirmRecord(last);
     } else {
@@ -115,14 +128,15 @@ export class Claims {
           ? undefined
           : { generation: state.generation, holder: state.holder, operationId: last };
       const next = nextRecord(expected?.generation ?? 0, state.self, this.#host.operationId());
-      this.#flushThenBegin({ expected, next });
+      this.#flushThenBegin({ store: state.arbiterStore, expected, next });
     }
   }
 
-  /** An operation that was prepared elsewhere; without an arbiter it is granted. */
+  /** An operation that was prepared elsewhere, for the store that this copy knows unless it names another; without an arbiter it is granted. */
   begin(operation: PendingOperation): void {
-    if (this.#parts.arbiter === undefined && operation.next.holder !== 'both') this.#granted(operation);
-    else this.#operation.begin(operation);
+    if (this.#parts.arbiter === undefined && operation.next.holder !== 'both')
+      this.#granted(operation, undefined);
+    else this.#operation.begin({ store: this.#mirror.state.arbiterStore, ...operation });
   }
 
   /** An intent that an earlier process left. */
@@ -224,6 +238,8 @@ export class Claims {
         return;
       }
       this.problem = '';
+      const { arbiterStore } = this.#mirror.state;
+      if (arbiterStore !== undefined && answer.store !== arbiterStore) return this.#otherStore();
       if (answer.record?.operationId !== last) return this.#refusedBy(answer.record);
       decisions.add('record-names-this-node', 'go on alone', "the arbiter's record still names this node");
       this.forced = false;
@@ -233,19 +249,28 @@ export class Claims {
 
   #resolved(outcome: OperationOutcome): void {
     this.problem = '';
-    if (outcome.kind === 'granted') this.#granted(outcome.operation);
-    else this.#refusedBy(outcome.record);
+    switch (outcome.kind) {
+      case 'granted':
+        return this.#granted(outcome.operation, outcome.store);
+      case 'refused':
+        return this.#refusedBy(outcome.record);
+      case 'other-store':
+        return this.#otherStore();
+      default:
+        assertNever(outcome, 'outcome of an arbiter operation');
+    }
   }
 
-  #granted(operation: PendingOperation): void {
-    const { next } = operation;
+  #granted({ next }: PendingOperation, arbiterStore: StoreId | undefined): void {
     const { state, pairing, decisions, config, disk } = this.#mirror;
     const lineage = {
       ...lineageAfter(state, next),
+      arbiterStore,
       pending: undefined,
       peerData: 'unknown' as const,
     };
     this.forced = false;
+    this.obstacle = undefined;
     if (next.holder === 'both') {
       // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
       const base = state.base ?? state.path.at(-1);
@@ -276,25 +301,60 @@ export class Claims {
 
   #refusedBy(record: ArbiterRecord | undefined): void {
     const { state, pairing, decisions } = this.#mirror;
-    const goOn = (): void => {
-      pairing.sayHello();
-      this.#host.changed();
-    };
     if (record?.holder === state.peer) {
       const because = `the arbiter's record says that ${state.peer} went on alone (generation ${record.generation})`;
       decisions.add('arbiter-refused', 'destroy the VM and wait', because);
       const data = state.data === 'up-to-date' ? 'outdated' : state.data;
       this.#host.standDown(because, () => {
-        this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, goOn);
+        this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, () => {
+          pairing.sayHello();
+          this.#host.changed();
+        });
       });
       return;
     }
     const found =
       record === undefined ? 'no record' : `holder ${record.holder}, generation ${record.generation}`;
-    this.obstacle = `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`;
+    this.#wait(
+      'record-does-not-fit',
+      `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`,
+    );
+  }
+
+  /** Its word does not count for this copy: the record that counts is in a store that is not there any more. */
+  #otherStore(): void {
+    this.#wait(
+      'other-store',
+      "the arbiter's records are not those that this copy knows (made anew, restored, or of another arbiter); " +
+        'waiting for the peer, or for `vmpair arbiter recreate VM`',
+    );
+    this.#awaitOwnStore();
+  }
+
+  #wait(rule: string, because: string): void {
+    this.obstacle = because;
     this.forced = false;
-    decisions.add('record-does-not-fit', 'wait', this.obstacle);
-    this.#mirror.persist({ pending: undefined }, goOn);
+    this.#mirror.decisions.add(rule, 'wait', because);
+    this.#mirror.persist({ pending: undefined }, () => {
+      this.#mirror.pairing.sayHello();
+      this.#host.changed();
+    });
+  }
+
+  /** The way to the arbiter may have led to a wrong one for a while only. */
+  #awaitOwnStore(): void {
+    const { arbiter, clock } = this.#parts;
+    const { obstacle } = this;
+    clock.after(storeRetryIntervalMs, () => {
+      if (this.#mirror.run === 'stopped' || obstacle === undefined || this.obstacle !== obstacle) return;
+      arbiter?.read((answer) => {
+        if (this.obstacle !== obstacle) return;
+        const { arbiterStore } = this.#mirror.state;
+        if (answer.kind === 'no-answer' || answer.store !== arbiterStore) return this.#awaitOwnStore();
+        this.obstacle = undefined;
+        this.#host.changed();
+      });
+    });
   }
 }
 
@@ -307,6 +367,6 @@ function nextRecord(generation: number, holder: NodeName, operationId: Operation
  * Going on alone is decided before anything is asked, see `decideAlone`.
  */
 const noArbiter: Arbiter = {
-  swap: (_expected, next, answered) => answered({ kind: 'granted', record: next }),
+  swap: ({ next }, answered) => answered({ kind: 'granted', record: next, store: undefined }),
   read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
 };

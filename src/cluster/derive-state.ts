@@ -61,6 +61,9 @@ export function deriveState(mirror: Mirror): DerivedState {
     if (mirror.config.hasVm && mirror.vm !== 'running') {
       return { state, readiness: 'transient', because: `this node is primary and its VM is ${mirror.vm}` };
     }
+    const { obstacle } = mirror.claims;
+    if (phase === 'finishing' && obstacle !== undefined)
+      return { state, readiness: 'not-ready', because: `both copies are equal; ${obstacle}` };
     if (phase === 'in-sync') return { state, readiness: 'ready', because: 'both copies hold every write' };
     if (state === 'PRIM') {
       return {

@@ -33,6 +33,7 @@ import {
   type VmWish,
   watchedMetadata,
 } from './mirror-ports.ts';
+import { NewRecord } from './new-record.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
 import { decideRunLimitMs } from './run-limit.ts';
@@ -56,6 +57,7 @@ export class Mirror {
   readonly peerFacts: PeerFacts;
   readonly verify: Verify;
   readonly keptImage: KeptImage;
+  readonly newRecord: NewRecord;
   readonly #fromImage: StartFromImage;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
@@ -121,6 +123,7 @@ export class Mirror {
         this.repair.stop();
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
+        this.newRecord.linkLost();
         this.evaluate();
       },
       failed: (because) => {
@@ -142,13 +145,26 @@ export class Mirror {
       ports.verifyReports,
     );
     this.keptImage = new KeptImage(ports.keptImages, this.decisions);
+    this.newRecord = new NewRecord(
+      {
+        mirror: this,
+        channelOfPair: () => this.#channelOfPair(),
+        channel: () => this.session.channel,
+        unheardMs: () => this.session.watch.unheardMs,
+        operationOpen: () => this.#fromImage.underWay || this.claims.underWay,
+        operationId: () => ports.ids.operationId(),
+        begin: (operation) => this.claims.begin(operation),
+      },
+      ports.arbiter,
+      clock,
+    );
     this.#fromImage = new StartFromImage(
       {
         mirror: this,
         image: this.keptImage,
         connected: () => this.session.channel !== undefined,
         unheardMs: () => this.session.watch.unheardMs,
-        operationOpen: () => this.claims.isOpen || this.claims.isFlushing || this.claims.becomingAlone,
+        operationOpen: () => this.claims.underWay,
         operationId: () => ports.ids.operationId(),
         begin: (operation) => this.claims.begin(operation),
         changed: () => {
@@ -189,7 +205,11 @@ export class Mirror {
         serve: () => this.#serve(),
         keepImage: (neededBytes, then) =>
           this.keptImage.keepBefore(this.state.data, this.state, neededBytes, then),
-        pairIsInSync: () => this.keptImage.discard(),
+        pairIsInSync: () => {
+          this.keptImage.discard();
+          // Whatever kept this node from going on alone was from before.
+          this.claims.obstacle = undefined;
+        },
         changed: () => this.evaluate(),
         diskFailed: events.diskFailed,
       },
@@ -566,6 +586,10 @@ export class Mirror {
       case 'leave-refused':
       case 'outdated':
         return this.departure.control(message);
+      case 'store-change':
+      case 'store-changed':
+      case 'store-change-refused':
+        return this.newRecord.control(message);
       case 'give-up':
       case 'give-up-granted':
       case 'give-up-refused':

@@ -71,7 +71,15 @@ const message = z.discriminatedUnion('type', [
     path: z.array(id).max(64),
     generation: z.number().int().min(1),
     holder: z.literal('both'),
+    arbiterStore: id.optional(),
   }),
+  /**
+   * Primary to secondary of a pair in sync: does your arbiter have this store of records as well? Then claim nothing in another one
+   * from now on. / It has, durably. / It has not.
+   */
+  z.strictObject({ type: z.literal('store-change'), store: id }),
+  z.strictObject({ type: z.literal('store-changed'), store: id }),
+  z.strictObject({ type: z.literal('store-change-refused'), because: z.string() }),
   z.strictObject({ type: z.literal('in-sync-persisted'), generation: z.number().int() }),
   /** Primary to secondary: I serve nothing any more, both are flushed; you are primary. */
   z.strictObject({ type: z.literal('handover') }),

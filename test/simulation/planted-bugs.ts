@@ -160,10 +160,10 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: pairing,
-        find: "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });",
+        find: "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both', ...store });",
         replace:
           '    this.#mirror.persist({ base: path.at(-1) }, () => {});\n' +
-          "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });",
+          "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both', ...store });",
       },
     ],
   },
@@ -333,8 +333,9 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: pairing,
-        find: '          this.#host.beginOperation({',
-        replace: '          this.#tellInSync(channel);\n          this.#host.beginOperation({',
+        find: '          this.#pointOfNoReturn = true;\n          this.#askForBoth();',
+        replace:
+          '          this.#pointOfNoReturn = true;\n          this.#tellInSync(channel);\n          this.#askForBoth();',
       },
     ],
   },

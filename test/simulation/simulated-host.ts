@@ -414,6 +414,17 @@ export class SimulatedHost implements GuestHost, LossCount {
     });
   }
 
+  /** `arbiter recreate`; answers like `command`. */
+  recreateRecord(peerIsOff: string | undefined, done: (error?: WorldError) => void = () => {}): void {
+    const life = this.#life;
+    this.world.log(
+      `${this.name}: operator: arbiter recreate${peerIsOff === undefined ? '' : ` --peer-is-off ${peerIsOff}`}`,
+    );
+    this.mirror?.newRecord.recreate(peerIsOff, (error) => {
+      if (life?.alive === true) done(error);
+    });
+  }
+
   /** As the module is created, before it ever held data. */
   #freshState(): PersistentState {
     const { world } = this;
