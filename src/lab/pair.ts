@@ -39,13 +39,14 @@ import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { type IdentityIssuer, randomHexId, writeLabFiles } from './lab-files.ts';
 import {
   labFile,
-  labHosts,
+  labHost,
   type LabMachine,
   labMachines,
   type LabNode,
   labNodes,
   type LabPrograms,
   type LabRecord,
+  type LabSeparation,
   nodeLayout,
   type NodeLayout,
   readLabRecord,
@@ -60,6 +61,8 @@ const commandDeadlineMs = 30_000;
 const statusDeadlineMs = 2000;
 /** How long a fresh pair may take to be in sync, ms. */
 export const inSyncDeadlineMs = 60_000;
+/** Where machines with a network namespace of their own listen. */
+const separatePort = 7070;
 /** Environment variable that marks every process of a machine of a lab. */
 const markName = 'VMPAIR_LAB';
 
@@ -71,6 +74,8 @@ export interface LabOptions {
   /** Of the link; default on. */
   readonly encryption?: 'on' | 'off' | undefined;
   readonly vm?: VmConfig;
+  /** Each machine in a network namespace of its own, which must exist when the machine is started; needs root. */
+  readonly separation?: LabSeparation;
   /** Other programs than the shipped ones. */
   readonly programs?: Partial<LabPrograms>;
 }
@@ -119,7 +124,9 @@ export class LabCluster {
       module: options.programs?.module ?? programPath('modules/mirror/main'),
     };
     const [portA, portB, portWitness] = await Promise.all(
-      labMachines.map((machine) => findFreePort(labHosts[machine])),
+      labMachines.map(async (machine) =>
+        options.separation === undefined ? findFreePort(labHost(machine)) : separatePort,
+      ),
     );
     const record: LabRecord = {
       version: 1,
@@ -128,6 +135,7 @@ export class LabCluster {
       sizeBytes: options.sizeBytes,
       ports: { A: portA ?? 0, B: portB ?? 0, witness: portWitness ?? 0 },
       programs,
+      ...(options.separation === undefined ? {} : { separation: options.separation }),
       processes: {},
     };
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -296,11 +304,12 @@ export class LabCluster {
         log: layout.paths.log,
       };
     };
-    const { ports } = readLabRecord(this.directory);
+    const { ports, separation } = readLabRecord(this.directory);
+    const host = labHost('witness', 0, separation?.addresses);
     return {
       directory: this.directory,
       nodes: { A: facts('A'), B: facts('B') },
-      witness: { host: labHosts.witness, port: ports.witness, pids: this.pids('witness') },
+      witness: { host, port: ports.witness, pids: this.pids('witness') },
     };
   }
 
@@ -323,7 +332,11 @@ export class LabCluster {
 
   #spawn(machine: LabMachine, args: readonly string[], logFile: string): ProcessIdentity {
     const log = openSync(logFile, 'a', 0o600);
-    const child = spawn(process.execPath, args, {
+    const { separation } = readLabRecord(this.directory);
+    const enter =
+      separation === undefined ? [] : ['nsenter', `--net=/run/netns/${separation.namespaces[machine]}`];
+    const [program = process.execPath, ...rest] = [...enter, process.execPath, ...args];
+    const child = spawn(program, rest, {
       detached: true,
       stdio: ['ignore', log, log],
       env: { ...process.env, [markName]: `${this.directory}/${machine}` },
