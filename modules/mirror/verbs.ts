@@ -46,7 +46,12 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     }
   };
   return {
-    ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
+    ping: verb(noArgs, () => ({
+      pid: process.pid,
+      instance: module.instance,
+      module: module.config.name,
+      pauseWithinMs: mirror.pauseWithinMs,
+    })),
     status: verb(noArgs, () => moduleStatus(module)),
     explain: verb(noArgs, async () => ({
       dryRun: await new Promise((resolve) => mirror.peerFacts.dryRun(resolve)),

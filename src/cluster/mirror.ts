@@ -37,6 +37,7 @@ import { NewRecord } from './new-record.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
+import { decideRunLimitMs } from './run-limit.ts';
 import { StartFromImage } from './start-from-image.ts';
 import { Verify } from './verify.ts';
 
@@ -290,6 +291,16 @@ export class Mirror {
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
+  }
+  /** How long the VM may run on without a further word of this module, ms; `undefined`: as long as it likes. */
+  get pauseWithinMs(): number | undefined {
+    const { gate, soloAllowed } = this.primary;
+    const { doubtMs, connectedMs } = this.session.watch;
+    const may = { alone: soloAllowed, mayWrite: gate === 'open' };
+    return decideRunLimitMs(
+      { vm: this.vm, wish: this.#wish, ...may, doubtMs, connectedMs },
+      this.config.timers,
+    );
   }
   get leaving(): boolean {
     return this.departure.underWay;
