@@ -41,6 +41,13 @@ function linkOf(phase: PairPhase): Axes['link'] {
 }
 
 export function deriveState(mirror: Mirror): DerivedState {
+  const situation = situationOf(mirror);
+  const { slowness } = mirror.disk;
+  if (slowness === undefined || situation.readiness !== 'ready') return situation;
+  return { ...situation, readiness: 'transient', because: `${situation.because}; ${slowness}` };
+}
+
+function situationOf(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
   const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;

@@ -89,11 +89,11 @@ export class Mirror {
     this.#ports = ports;
     const { clock } = ports;
     const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
-    const watch = (): RequestWatch => new RequestWatch(clock);
-    const metadataWatch = watch();
+    const metadataWatch = new RequestWatch(clock, () => ports.metadata.work?.()?.changes);
     this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
+    const flushFailed = (): void => this.disk.flushFailed();
     const devices = volumes.map(
-      ({ device }) => new WatchedDevice(device, watch(), { flushFailed: () => this.disk.flushFailed() }),
+      ({ device, work }) => new WatchedDevice(device, clock, { flushFailed }, work),
     );
     this.replicas = devices.map((device, index) => {
       const volume = { ...(volumes[index] as MirrorVolume), device };
@@ -244,12 +244,13 @@ export class Mirror {
         disks: [
           ...devices.map((device, index) => ({
             name: `volume ${volumes[index]?.name}`,
-            watch: device.watch,
+            look: () => device.look(),
           })),
-          { name: 'the metadata file', watch: metadataWatch },
+          { name: 'the metadata file', look: () => metadataWatch.look() },
         ],
         mark: ports.doubtMark,
         hungAfterMs: config.timers.diskHungAfterMs,
+        wallTime: () => ports.wallTime(),
       },
     );
   }
@@ -644,7 +645,8 @@ export class Mirror {
       if (error !== undefined) return done(error);
       this.claims.obstacle = undefined;
       this.decisions.add('prim', 'be primary', 'the operator asked for it');
-      if (state.data === 'fresh') this.claims.claim('prim', 'the operator says that this node has the good copy');
+      if (state.data === 'fresh')
+        this.claims.claim('prim', 'the operator says that this node has the good copy');
       else this.claims.forced = true;
       this.evaluate();
       done(undefined);

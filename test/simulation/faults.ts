@@ -2,6 +2,7 @@
  * What can go wrong in a simulated world, and what operators do, one named event each. Each ends by itself after a while, at
  * the latest when everything heals.
  */
+import { idle } from './busy-disks.ts';
 import type { DiskFailure } from './simulated-disk.ts';
 import type { Random } from './random.ts';
 import type { SimulatedHost } from './simulated-host.ts';
@@ -149,6 +150,9 @@ function commandOf(verb: 'swap' | 'second'): Fault {
   return { scope: 'host', strike: (_world, host) => host.command(verb) };
 }
 
+/** A call to a disk of the greatest slowness, asked before the end of it, has ended after this. */
+const slowAftermathMs = 60_000;
+
 export const faultTable = {
   kill: { scope: 'host', strike: (_world, host) => host.kill() },
   'kill-both': {
@@ -278,6 +282,7 @@ export const faultTable = {
       world.log(`${host.name}: DISK SLOW ${slowness}`);
       for (const disk of host.disks) disk.slowness = slowness;
       host.storage.slowness = slowness;
+      host.tooSlowUntilMs = world.time.nowMs + slowAftermathMs;
       later(world, 500, 10_000, () => mend(host));
     },
   },
@@ -353,6 +358,7 @@ export function heal(world: World): void {
   arbiter.unreachableFrom.clear();
   for (const host of world.hosts) {
     mend(host);
+    idle(host);
     host.boot();
     startAgain(world, host);
   }

@@ -53,6 +53,8 @@ export class SimulatedHost implements GuestHost, LossCount {
   guest: SimulatedGuest | undefined;
   /** What the operator asked for last. */
   lastCommand: Command | undefined;
+  /** Until then its disk may be as slow as one that hangs. */
+  tooSlowUntilMs = Number.NEGATIVE_INFINITY;
   /** How fast its clock runs; 1 is true time. */
   clockRate = 1;
   /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
@@ -116,6 +118,14 @@ export class SimulatedHost implements GuestHost, LossCount {
     if (this.#running?.mirror.disk.isFinal !== true || this.#failedLife === this.#life) return;
     this.#failedLife = this.#life;
     this.losses += 1;
+  }
+
+  /** A disk whose device works is not given up, however busy others keep it. */
+  #givesDiskUp(): void {
+    const { world, disks, storage } = this;
+    const hangs = storage.hung || disks.some(({ hung }) => hung);
+    if (!hangs && world.time.nowMs > this.tooSlowUntilMs)
+      world.violation(`${this.name} gives a disk up that works`);
   }
 
   /** The module, while its process runs. */
@@ -189,12 +199,19 @@ export class SimulatedHost implements GuestHost, LossCount {
     const metadata = metadataPort(opened.store);
     const ports: MirrorPorts = {
       clock: world.time.clockOf(life, this.clockRate),
-      log: silentLog,
+      log: {
+        ...silentLog,
+        info: (_event, fields) => {
+          if (fields?.['rule'] === 'disk-hung') this.#givesDiskUp();
+        },
+      },
       ids: { operationId: () => world.random.hexId() },
       transport: world.link.transportOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
       metadata: {
         ...metadata,
+        // On the device of the first volume.
+        work: () => (this.disks[0] as SimulatedDisk).work,
         persist: (state, done) =>
           metadata.persist(state, (ok) => {
             if (!life.alive) return;
@@ -245,6 +262,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const volumes = opened.volumes.map((volume, index) => ({
       name: volume.name,
       device: (this.disks[index] as SimulatedDisk).openedBy(life),
+      work: () => (this.disks[index] as SimulatedDisk).work,
       bitmap: volume.bitmap,
       hotExtents: volume.hotExtents,
     }));
