@@ -9,6 +9,7 @@ import type { Timer } from '../base/clock.ts';
 import type { PersistentState } from '../disk/state.ts';
 import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import { PacedDevice } from '../engine/paced-device.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import { forEachReplica, Replica } from '../engine/replica.ts';
@@ -95,8 +96,10 @@ export class Mirror {
     const devices = volumes.map(
       ({ device, work }) => new WatchedDevice(device, clock, { flushFailed }, work),
     );
-    this.replicas = devices.map((device, index) => {
-      const volume = { ...(volumes[index] as MirrorVolume), device };
+    this.replicas = devices.map((watched, index) => {
+      const own = volumes[index] as MirrorVolume;
+      const device = new PacedDevice(watched, clock, () => events.diskFailed(own.name, 'fdatasync'));
+      const volume = { ...own, device };
       return new Replica(index, volume, this.#metadata, (replica) => this.primary.settle(replica));
     });
     this.primary = new PrimaryEngine(this.replicas, clock, events);

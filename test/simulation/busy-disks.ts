@@ -49,9 +49,6 @@ export function keepBusy(
 export function idle(host: SimulatedHost): void {
   if (host.disks.every(({ busy }) => busy === undefined)) return;
   host.world.log(`${host.name}: DISK IDLE`);
-  for (const disk of host.disks) {
-    disk.othersUntilMs = host.world.time.nowMs + (disk.busy?.flushMsMax ?? 0);
-    disk.busy = undefined;
-  }
+  for (const disk of host.disks) disk.busy = undefined;
   host.storage.busy = undefined;
 }

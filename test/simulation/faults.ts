@@ -150,9 +150,6 @@ function commandOf(verb: 'swap' | 'second'): Fault {
   return { scope: 'host', strike: (_world, host) => host.command(verb) };
 }
 
-/** A call to a disk of the greatest slowness, asked before the end of it, has ended after this. */
-const slowAftermathMs = 60_000;
-
 export const faultTable = {
   kill: { scope: 'host', strike: (_world, host) => host.kill() },
   'kill-both': {
@@ -282,7 +279,6 @@ export const faultTable = {
       world.log(`${host.name}: DISK SLOW ${slowness}`);
       for (const disk of host.disks) disk.slowness = slowness;
       host.storage.slowness = slowness;
-      host.tooSlowUntilMs = world.time.nowMs + slowAftermathMs;
       later(world, 500, 10_000, () => mend(host));
     },
   },

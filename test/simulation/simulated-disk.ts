@@ -33,8 +33,10 @@ export interface BusyDisk {
   readonly flushMsMax: number;
 }
 
-/** A busy device completes something of others at least this often, ms. */
-const othersEveryMs = 100;
+/** A device that works completes something at least this often, ms. */
+const completesEveryMs = 100;
+/** The longest call for which a disk that works may not be given up, with clocks that drift, ms. */
+export const patienceMs = 27_000;
 
 export function busyFlushMs({ random, flushMsMin, flushMsMax }: BusyDisk): number {
   return random.between(flushMsMin, flushMsMax);
@@ -99,10 +101,9 @@ export class SimulatedDisk {
   /** Multiplies every delay: a slow disk. */
   slowness = 1;
   busy: BusyDisk | undefined;
-  /** The device works for others until then, also when they add nothing any more. */
-  othersUntilMs = Number.NEGATIVE_INFINITY;
+  /** A call that takes longer than any disk that works should let one wait ends then. */
+  tooLateMs = Number.NEGATIVE_INFINITY;
   #completed = 0;
-  #completedOfOthers = 0;
   /** When set, calls of this kind fail from now on. */
   failing: DiskFailure | undefined;
   /** A flush has failed since the host booted: the cache holds what the disk never got and never will. */
@@ -136,12 +137,10 @@ export class SimulatedDisk {
     return new OpenedDisk(this, life);
   }
 
-  /** What the device says that it has completed; nothing more while it hangs. */
+  /** What the device says that it has completed: parts of a call too, and nothing more while it hangs. */
   get work(): DeviceWork {
-    const works = this.busy !== undefined || this.#time.nowMs < this.othersUntilMs;
-    if (works && !this.#hung) this.#completedOfOthers = Math.floor(this.#time.nowMs / othersEveryMs);
-    const completed = this.#completed + this.#completedOfOthers;
-    return { reads: completed, changes: completed };
+    if (!this.#hung) this.#completed = Math.floor(this.#time.nowMs / completesEveryMs);
+    return { reads: this.#completed, changes: this.#completed };
   }
 
   get hung(): boolean {
@@ -251,12 +250,15 @@ export class SimulatedDisk {
   }
 
   #after(delayMs: number, life: Life, callback: () => void): void {
-    const end = (): void => {
-      if (this.#hung) return void this.#hanging.push({ life, callback });
-      this.#completed += 1;
-      callback();
-    };
-    this.#time.after(delayMs, end, life);
+    if (delayMs > patienceMs) this.tooLateMs = Math.max(this.tooLateMs, this.#time.nowMs + delayMs);
+    this.#time.after(
+      delayMs,
+      () => {
+        if (this.#hung) this.#hanging.push({ life, callback });
+        else callback();
+      },
+      life,
+    );
   }
 }
 

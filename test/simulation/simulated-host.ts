@@ -53,8 +53,6 @@ export class SimulatedHost implements GuestHost, LossCount {
   guest: SimulatedGuest | undefined;
   /** What the operator asked for last. */
   lastCommand: Command | undefined;
-  /** Until then its disk may be as slow as one that hangs. */
-  tooSlowUntilMs = Number.NEGATIVE_INFINITY;
   /** How fast its clock runs; 1 is true time. */
   clockRate = 1;
   /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
@@ -123,8 +121,8 @@ export class SimulatedHost implements GuestHost, LossCount {
   /** A disk whose device works is not given up, however busy others keep it. */
   #givesDiskUp(): void {
     const { world, disks, storage } = this;
-    const hangs = storage.hung || disks.some(({ hung }) => hung);
-    if (!hangs && world.time.nowMs > this.tooSlowUntilMs)
+    const { nowMs } = world.time;
+    if (![storage, ...disks].some(({ hung, tooLateMs }) => hung || nowMs <= tooLateMs))
       world.violation(`${this.name} gives a disk up that works`);
   }
 

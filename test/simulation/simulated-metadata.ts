@@ -9,7 +9,7 @@ import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { VolumeIdentity } from '../../src/disk/state.ts';
 import { SimulatedStorage } from '../disk/simulated-storage.ts';
 import type { Random } from './random.ts';
-import { type BusyDisk, busyFlushMs } from './simulated-disk.ts';
+import { type BusyDisk, busyFlushMs, patienceMs } from './simulated-disk.ts';
 import type { Life, SimulatedTime } from './simulated-time.ts';
 
 /** Small, so that rings wrap around in a short run. */
@@ -26,6 +26,8 @@ export class TimedStorage extends SimulatedStorage {
   slowness = 1;
   /** Syncs take long, as on the disk of the same name. */
   busy: BusyDisk | undefined;
+  /** As of a disk. */
+  tooLateMs = Number.NEGATIVE_INFINITY;
   /** The process that has it open. */
   #life: Life | undefined;
   #failedThisProcess = false;
@@ -122,6 +124,7 @@ export class TimedStorage extends SimulatedStorage {
   }
 
   #completeAfter(delayMs: number): void {
+    if (delayMs > patienceMs) this.tooLateMs = Math.max(this.tooLateMs, this.#time.nowMs + delayMs);
     this.#time.after(
       delayMs,
       () => {
