@@ -9,6 +9,7 @@ import type { Timer } from '../base/clock.ts';
 import type { PersistentState } from '../disk/state.ts';
 import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import { PacedDevice } from '../engine/paced-device.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import { forEachReplica, Replica } from '../engine/replica.ts';
@@ -94,14 +95,16 @@ export class Mirror {
     this.#ports = ports;
     const { clock } = ports;
     const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
-    const watch = (): RequestWatch => new RequestWatch(clock);
-    const metadataWatch = watch();
+    const metadataWatch = new RequestWatch(clock, () => ports.metadata.work?.()?.changes);
     this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
+    const flushFailed = (): void => this.disk.flushFailed();
     const devices = volumes.map(
-      ({ device }) => new WatchedDevice(device, watch(), { flushFailed: () => this.disk.flushFailed() }),
+      ({ device, work }) => new WatchedDevice(device, clock, { flushFailed }, work),
     );
-    this.replicas = devices.map((device, index) => {
-      const volume = { ...(volumes[index] as MirrorVolume), device };
+    this.replicas = devices.map((watched, index) => {
+      const own = volumes[index] as MirrorVolume;
+      const device = new PacedDevice(watched, clock, () => events.diskFailed(own.name, 'fdatasync'));
+      const volume = { ...own, device };
       return new Replica(index, volume, this.#metadata, (replica) => this.primary.settle(replica));
     });
     this.primary = new PrimaryEngine(this.replicas, clock, events);
@@ -269,12 +272,13 @@ export class Mirror {
         disks: [
           ...devices.map((device, index) => ({
             name: `volume ${volumes[index]?.name}`,
-            watch: device.watch,
+            look: () => device.look(),
           })),
-          { name: 'the metadata file', watch: metadataWatch },
+          { name: 'the metadata file', look: () => metadataWatch.look() },
         ],
         mark: ports.doubtMark,
         hungAfterMs: config.timers.diskHungAfterMs,
+        wallTime: () => ports.wallTime(),
       },
     );
   }

@@ -127,6 +127,14 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.losses += 1;
   }
 
+  /** A disk whose device works is not given up, however busy others keep it. */
+  #givesDiskUp(): void {
+    const { world, disks, storage } = this;
+    const { nowMs } = world.time;
+    if (![storage, ...disks].some(({ hung, tooLateMs }) => hung || nowMs <= tooLateMs))
+      world.violation(`${this.name} gives a disk up that works`);
+  }
+
   /** The module, while its process runs. */
   get mirror(): Mirror | undefined {
     return this.#running?.mirror;
@@ -224,12 +232,19 @@ export class SimulatedHost implements GuestHost, LossCount {
     const metadata = metadataPort(opened.store);
     const ports: MirrorPorts = {
       clock: world.time.clockOf(life, this.clockRate),
-      log: silentLog,
+      log: {
+        ...silentLog,
+        info: (_event, fields) => {
+          if (fields?.['rule'] === 'disk-hung') this.#givesDiskUp();
+        },
+      },
       ids: { operationId: () => world.random.hexId() },
       transports: world.link.transportsOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
       metadata: {
         ...metadata,
+        // On the device of the first volume.
+        work: () => (this.disks[0] as SimulatedDisk).work,
         persist: (state, done) =>
           metadata.persist(state, (ok) => {
             if (!life.alive) return;
@@ -280,6 +295,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const volumes = opened.volumes.map((volume, index) => ({
       name: volume.name,
       device: (this.disks[index] as SimulatedDisk).openedBy(life),
+      work: () => (this.disks[index] as SimulatedDisk).work,
       bitmap: volume.bitmap,
       hotExtents: volume.hotExtents,
     }));
