@@ -5,6 +5,9 @@ import { WorldError } from '../../src/base/errors.ts';
 import { withVmName } from '../../src/base/hint.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
 import { refusal } from '../../src/cluster/departure.ts';
+import type { PathFacts } from '../../src/cluster/link-session.ts';
+import type { Endpoint } from '../../src/config/link-config.ts';
+import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
@@ -55,7 +58,12 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     }
   };
   return {
-    ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
+    ping: verb(noArgs, () => ({
+      pid: process.pid,
+      instance: module.instance,
+      module: module.config.name,
+      pauseWithinMs: mirror.pauseWithinMs,
+    })),
     status: verb(noArgs, () => moduleStatus(module)),
     explain: verb(noArgs, async () => ({
       dryRun: await new Promise((resolve) =>
@@ -111,6 +119,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
   };
 }
 
+function addressText({ host, port }: Endpoint): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 function moduleStatus(module: MirrorModule): ModuleStatus {
   const { mirror, config, node } = module;
   const { primary, secondary, pairing, replicas } = mirror;
@@ -125,6 +137,12 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     because: withVmName(derived.because, config.name),
     axes: axesOf(mirror),
     generation: mirror.state.generation,
+    networks: networksOf(config, node.node).map(({ own, peer }, index) => ({
+      network: index + 1,
+      own: addressText(own),
+      peer: addressText(peer),
+      ...(mirror.session.paths[index] as PathFacts),
+    })),
     volumes: config.volumes.map((volume, index) => {
       const replica = replicas[index];
       return {

@@ -18,7 +18,7 @@ export interface Timers {
   readonly pauseAfterMs: number;
   /** Silence after which a secondary asks the arbiter; later than the pause, so that the VM never runs twice. */
   readonly claimAfterMs: number;
-  /** Age of the oldest disk request at which a disk counts as hung. */
+  /** Silence of a disk after which it counts as hung; see cluster/slow-disk.ts. */
   readonly diskHungAfterMs: number;
 }
 

@@ -9,6 +9,7 @@ import type { Timer } from '../base/clock.ts';
 import type { PersistentState } from '../disk/state.ts';
 import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import { PacedDevice } from '../engine/paced-device.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import { forEachReplica, Replica } from '../engine/replica.ts';
@@ -16,6 +17,7 @@ import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
+import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
 import { decideAlone, type PeerSight } from './decide-alone.ts';
 import { dated } from './dated-state.ts';
@@ -38,6 +40,7 @@ import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
 import { ForcedStart } from './forced-start.ts';
+import { decideRunLimitMs } from './run-limit.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -95,14 +98,16 @@ export class Mirror {
     this.#ports = ports;
     const { clock } = ports;
     const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
-    const watch = (): RequestWatch => new RequestWatch(clock);
-    const metadataWatch = watch();
+    const metadataWatch = new RequestWatch(clock, () => ports.metadata.work?.()?.changes);
     this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
+    const flushFailed = (): void => this.disk.flushFailed();
     const devices = volumes.map(
-      ({ device }) => new WatchedDevice(device, watch(), { flushFailed: () => this.disk.flushFailed() }),
+      ({ device, work }) => new WatchedDevice(device, clock, { flushFailed }, work),
     );
-    this.replicas = devices.map((device, index) => {
-      const volume = { ...(volumes[index] as MirrorVolume), device };
+    this.replicas = devices.map((watched, index) => {
+      const own = volumes[index] as MirrorVolume;
+      const device = new PacedDevice(watched, clock, () => events.diskFailed(own.name, 'fdatasync'));
+      const volume = { ...own, device };
       return new Replica(index, volume, this.#metadata, (replica) => this.primary.settle(replica));
     });
     this.primary = new PrimaryEngine(this.replicas, clock, events);
@@ -110,7 +115,8 @@ export class Mirror {
     this.repair = new BlockRepair(this.primary, clock, events);
     this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
     this.decisions = new DecisionLog(ports.log, ports.wallTime, config.vmName ?? 'VM');
-    this.session = new LinkSession(ports.transport, clock, config.timers.heartbeatIntervalMs, {
+    const link = { ...config, chooses: dials(state.self, state.peer) };
+    this.session = new LinkSession(ports.transports, clock, link, {
       opened: (channel) => {
         this.linkProblem = '';
         this.pairing.opened(channel);
@@ -279,12 +285,13 @@ export class Mirror {
         disks: [
           ...devices.map((device, index) => ({
             name: `volume ${volumes[index]?.name}`,
-            watch: device.watch,
+            look: () => device.look(),
           })),
-          { name: 'the metadata file', watch: metadataWatch },
+          { name: 'the metadata file', look: () => metadataWatch.look() },
         ],
         mark: ports.doubtMark,
         hungAfterMs: config.timers.diskHungAfterMs,
+        wallTime: () => ports.wallTime(),
       },
     );
   }
@@ -301,6 +308,16 @@ export class Mirror {
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
+  }
+  /** How long the VM may run on without a further word of this module, ms; `undefined`: as long as it likes. */
+  get pauseWithinMs(): number | undefined {
+    const { gate, soloAllowed } = this.primary;
+    const { doubtMs, connectedMs } = this.session.watch;
+    const may = { alone: soloAllowed, mayWrite: gate === 'open' };
+    return decideRunLimitMs(
+      { vm: this.vm, wish: this.#wish, ...may, doubtMs, connectedMs },
+      this.config.timers,
+    );
   }
   get leaving(): boolean {
     return this.departure.underWay;

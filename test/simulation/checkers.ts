@@ -11,8 +11,6 @@ import { sectorBytes } from './simulated-disk.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 import type { World } from './world.ts';
 
-/** The supervisor's watchdog, and the time that pausing takes. */
-const supervisorPausesWithinMs = 4500;
 /** Hosts measure time by their own clocks. */
 const clockTolerance = 1.03;
 /** Compared at once. */
@@ -39,17 +37,12 @@ export class Checkers {
 
   /**
    * One VM: at no time do two execute. Does not see VMs that are started or paused but not executing, nor that of a host that
-   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had. A module that hangs
-   * after its link was lost cannot pause its VM, and its supervisor does so only some time after the peer may have claimed.
+   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had.
    */
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
     if (!other.vm.executes || host.guestWasFrozen || other.guestWasFrozen) return;
-    if (other.processFrozen) {
-      this.#world.time.after(supervisorPausesWithinMs, () => {
-        if (host.vm.executes) this.vmRuns(host);
-      });
-    } else this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
+    this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
   }
 
   /** The arbiter's record names one host. A rebooted one may be named only after it has waited for the other one. */
