@@ -19,7 +19,7 @@ import { type ControlMessage, type CopyFacts, type Hello } from '../link/control
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
 import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
-import { decideAlone, type PeerSight } from './decide-alone.ts';
+import { type AloneSituation, decideAlone, type PeerSight } from './decide-alone.ts';
 import { dated } from './dated-state.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
@@ -41,6 +41,8 @@ import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
 import { ForcedStart } from './forced-start.ts';
 import { decideRunLimitMs } from './run-limit.ts';
+import { Resolve } from './resolve.ts';
+import { frozenBecause, SplitBrain } from './split-brain.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -62,6 +64,8 @@ export class Mirror {
   readonly keptImage: KeptImage;
   readonly newRecord: NewRecord;
   readonly operator: OperatorCommands;
+  readonly splitBrain: SplitBrain;
+  readonly resolve: Resolve;
   readonly forcedStart: ForcedStart;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
@@ -133,6 +137,7 @@ export class Mirror {
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
         this.newRecord.linkLost();
+        this.resolve.linkLost();
         this.evaluate();
       },
       failed: (because) => {
@@ -195,6 +200,19 @@ export class Mirror {
       },
       ports.arbiter,
       this.replicas,
+    );
+    this.splitBrain = new SplitBrain({ mirror: this, wallTime: () => ports.wallTime() }, clock);
+    this.resolve = new Resolve(
+      {
+        mirror: this,
+        operationId: () => ports.ids.operationId(),
+        standDown: (because, then) => this.#standDown(because, then),
+        alone: () => this.primary.soloAllowed,
+        becomeAlone: () => this.claims.becomeAlone(),
+        begin: (operation) => this.claims.begin(operation),
+        changed: () => this.evaluate(),
+      },
+      { clock, replicas: this.replicas, arbiter: ports.arbiter, sideFiles: ports.sideFiles },
     );
     this.claims = new Claims(
       {
@@ -304,7 +322,7 @@ export class Mirror {
   get operationOpen(): boolean {
     // While the module starts, what an earlier process asked is open and not yet asked again.
     const toBeContinued = this.#starting !== undefined && this.state.pending !== undefined;
-    return this.claims.isOpen || this.forcedStart.underWay || toBeContinued;
+    return this.claims.isOpen || this.forcedStart.underWay || this.resolve.underWay || toBeContinued;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
@@ -337,7 +355,13 @@ export class Mirror {
   #peerSight(): PeerSight {
     if (this.disk.peerOut) return 'out';
     if (this.session.channel === undefined) return 'silent';
+    if (this.pairing.isSplit) return 'split';
     return this.pairing.peerIsNew && this.state.data !== 'fresh' ? 'new' : 'answers';
+  }
+
+  get #arbiterKind(): AloneSituation['arbiter'] {
+    if (this.#ports.arbiter !== undefined) return 'record';
+    return this.config.allowSplitBrain === true ? 'split-brain-allowed' : 'none';
   }
 
   /** What this side says of its copy; `afterBlip`: as if the link had been lost a moment ago. */
@@ -476,6 +500,7 @@ export class Mirror {
     const { phase } = this.pairing;
     if (phase !== 'down' && phase !== 'handshake') this.peerFacts.forget();
     this.verify.look();
+    this.splitBrain.look();
     this.#tick?.cancel();
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
@@ -522,10 +547,10 @@ export class Mirror {
         operationOpen: this.operationOpen || this.claims.isFlushing,
         rebooted: this.rebooted,
         preferred: this.preferSelf,
-        arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
+        arbiter: this.#arbiterKind,
         failover: this.config.failover,
         forced: this.claims.forced,
-        mayNotClaim: this.claims.obstacle,
+        mayNotClaim: this.splitBrain.isFrozen && !this.serving ? frozenBecause : this.claims.obstacle,
       },
       timers,
     );
@@ -632,6 +657,15 @@ export class Mirror {
       case 'store-changed':
       case 'store-change-refused':
         return this.newRecord.control(message);
+      case 'split-report':
+        this.splitBrain.observe(message);
+        return undefined;
+      case 'resolve':
+      case 'resolve-begin':
+      case 'resolve-ready':
+      case 'resolve-refused':
+      case 'given-up':
+        return this.resolve.control(message);
       case 'give-up':
       case 'give-up-granted':
       case 'give-up-refused':

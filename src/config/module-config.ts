@@ -33,7 +33,10 @@ export interface VmConfig {
   readonly [key: string]: unknown;
 }
 
-export type ArbiterConfig = ({ readonly kind: 'witness' } & Endpoint) | { readonly kind: 'none' };
+export type ArbiterConfig =
+  | ({ readonly kind: 'witness' } & Endpoint)
+  /** `allowSplitBrain`: both nodes may go on alone when they lose each other. */
+  | { readonly kind: 'none'; readonly allowSplitBrain: boolean };
 
 export interface VolumeConfig {
   readonly name: string;
@@ -105,7 +108,10 @@ function documentSchema(vm: z.ZodType) {
     encryption: z.enum(['on', 'off']).default('on'),
     arbiter: z.discriminatedUnion('kind', [
       z.strictObject({ kind: z.literal('witness'), ...endpoint }),
-      z.strictObject({ kind: z.literal('none') }),
+      z.strictObject({
+        kind: z.literal('none'),
+        allowSplitBrain: z.boolean('true or false').default(false),
+      }),
     ]),
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))

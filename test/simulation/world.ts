@@ -24,6 +24,8 @@ export interface WorldOptions {
   readonly guestSweeps?: boolean;
   /** False: `arbiter: none`. */
   readonly hasArbiter?: boolean;
+  /** Both nodes may go on alone; only without an arbiter. The checkers of one writer and of lost writes do not look then. */
+  readonly allowSplitBrain?: boolean;
   /** False: whoever connects to the exports is the guest. */
   readonly hasVm?: boolean;
   /** Between the two hosts; default 1. */
@@ -64,6 +66,7 @@ export class World implements GuestWorld {
   readonly checkers: Checkers;
   readonly transcript: string[] = [];
   readonly hasArbiter: boolean;
+  readonly allowSplitBrain: boolean;
   readonly hasVm: boolean;
   guestsRest = false;
   guestThinkMs: number;
@@ -90,6 +93,7 @@ export class World implements GuestWorld {
     this.checkers = new Checkers(this);
     this.arbiter.onChange = ({ holder }) => this.checkers.recordChanged(holder);
     this.hasArbiter = options.hasArbiter ?? true;
+    this.allowSplitBrain = options.allowSplitBrain ?? false;
     this.hasVm = options.hasVm ?? true;
     this.hosts = [new SimulatedHost(this, 'A', 0), new SimulatedHost(this, 'B', 1)];
     const drift = (options.clockDrift ?? 0) / 2;
