@@ -105,6 +105,8 @@ export class Load {
 export interface RealPairOptions {
   readonly timerProfile?: 'default' | 'fast';
   readonly sizeBytes?: number;
+  /** Between the nodes; default 1. */
+  readonly networks?: number;
   /** Changes the files of the lab before anything runs. */
   readonly prepare?: (lab: LabCluster) => void | Promise<void>;
   /** Starts the pair; by default A is made primary, and the pair is in sync afterwards. */
@@ -128,6 +130,7 @@ export class RealPair {
       sizeBytes,
       issuer: createLabIssuer,
       timerProfile: options.timerProfile ?? 'default',
+      networks: options.networks,
     });
     const self = new RealPair(lab, temp, sizeBytes);
     try {
