@@ -3,7 +3,7 @@
  * core over the real world. State is in the metadata file; this process may die at any instant.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
@@ -23,6 +23,7 @@ import { describeParty, type Party } from '../../src/platform/certificate-identi
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
@@ -146,6 +147,7 @@ export class MirrorModule {
       config.volumes.map((volume, index) => ({
         name: volume.name,
         device: parts.files[index] as DiskFile,
+        work: deviceWork((parts.files[index] as DiskFile).identity.dev),
         bitmap: metadata.volumes[index]?.bitmap ?? new DirtyBitmap(volume.sizeBytes),
         hotExtents: metadata.volumes[index]?.hotExtents ?? [],
       })),
@@ -155,7 +157,7 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
         arbiter: parts.arbiter,
-        metadata: metadataPort(metadata.store),
+        metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         doubtMark: doubtMarkFile(this.paths.doubtMark, log),
@@ -296,8 +298,9 @@ function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig
   });
 }
 
-function metadataPort(store: MetadataStore): MirrorMetadata {
+function metadataPort(store: MetadataStore, dev: number): MirrorMetadata {
   return {
+    work: deviceWork(dev),
     persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
     writeActivityLog: (volume, hot, done) =>
       store.writeActivityLog(volume, hot, (error) => done(error === undefined)),

@@ -46,7 +46,12 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     }
   };
   return {
-    ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
+    ping: verb(noArgs, () => ({
+      pid: process.pid,
+      instance: module.instance,
+      module: module.config.name,
+      pauseWithinMs: mirror.pauseWithinMs,
+    })),
     status: verb(noArgs, () => moduleStatus(module)),
     explain: verb(noArgs, async () => ({
       dryRun: await new Promise((resolve) => mirror.peerFacts.dryRun(resolve)),
@@ -63,18 +68,18 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       }
       return started((done) => mirror.start(done));
     }),
-    prim: verb(noArgs, () => started((done) => mirror.prim(done))),
+    prim: verb(noArgs, () => started((done) => mirror.operator.prim(done))),
     'prim-from-kept-image': verb(imageConsent, ({ loseSince, peerIsOff }) =>
-      run((done) => mirror.primFromImage({ loseSince, peerIsOff }, done)),
+      run((done) => mirror.operator.primFromImage({ loseSince, peerIsOff }, done)),
     ),
-    second: verb(noArgs, () => started((done) => mirror.second(done))),
+    second: verb(noArgs, () => started((done) => mirror.operator.second(done))),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
       await run((done) => mirror.stop(done));
       await module.wish('stopped');
       return { done: true };
     }),
-    'accept-disk': verb(noArgs, () => started((done) => mirror.acceptDisk(done))),
+    'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
     arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
     'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
       run((done) => mirror.newRecord.recreate(peerIsOff, done)),

@@ -42,15 +42,18 @@ function linkOf(phase: PairPhase): Axes['link'] {
 
 /** What people read first; a network that is down is said beside it, as long as another one carries the link. */
 export function deriveState(mirror: Mirror): DerivedState {
-  const derived = stateOf(mirror);
-  if (mirror.session.channel === undefined) return derived;
-  const down = mirror.session.paths.map(({ state, because }, index) =>
-    state === 'down' ? `; network ${index + 1} is down: ${because}` : '',
+  const derived = situationOf(mirror);
+  const { slowness } = mirror.disk;
+  const { channel, paths } = mirror.session;
+  const down = paths.flatMap(({ state, because }, index) =>
+    channel !== undefined && state === 'down' ? `; network ${index + 1} is down: ${because}` : [],
   );
-  return { ...derived, because: `${derived.because}${down.join('')}` };
+  const said = { ...derived, because: `${derived.because}${down.join('')}` };
+  if (slowness === undefined || derived.readiness !== 'ready') return said;
+  return { ...said, readiness: 'transient', because: `${said.because}; ${slowness}` };
 }
 
-function stateOf(mirror: Mirror): DerivedState {
+function situationOf(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
   const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;

@@ -8,6 +8,7 @@ import {
   labModule,
   labNodes,
   labVolume,
+  type LabMachine,
   type LabRecord,
   nodeLayout,
   witnessLayout,
@@ -32,6 +33,10 @@ export interface LabFileOptions {
   readonly timerProfile: 'default' | 'fast';
   readonly encryption?: 'on' | 'off' | undefined;
   readonly vm: VmConfig;
+}
+
+function hostIn({ separation }: LabRecord, machine: LabMachine, index = 0): string {
+  return labHost(machine, index, separation?.addresses);
 }
 
 export function randomHexId(): string {
@@ -59,12 +64,12 @@ function moduleDocument({ directory, record, timerProfile, encryption, vm }: Lab
     module: { id: record.moduleId, name: labModule },
     nodes: Object.fromEntries(
       labNodes.map((node) => {
-        const links = record.ports[node].map((port, index) => ({ host: labHost(node, index), port }));
+        const links = record.ports[node].map((port, index) => ({ host: hostIn(record, node, index), port }));
         return [node, links.length === 1 ? { link: links[0] } : { links }];
       }),
     ),
     encryption: encryption ?? 'on',
-    arbiter: { kind: 'witness', host: labHost('witness'), port: record.ports.witness },
+    arbiter: { kind: 'witness', host: hostIn(record, 'witness'), port: record.ports.witness },
     volumes: [{ name: labVolume, size: record.sizeBytes, file: perNode('diskFile') }],
     metadata: perNode('metadataFile'),
     timers: { profile: timerProfile },
@@ -94,7 +99,7 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
   const witness = witnessLayout(directory);
   mkdirSync(witness.dataDir, { recursive: true, mode: 0o700 });
   writeYaml(witness.configFile, {
-    listen: { host: labHost('witness'), port: record.ports.witness },
+    listen: { host: hostIn(record, 'witness'), port: record.ports.witness },
     tls: await issuer.issue('witness', 'witness', witness.directory),
     dataDir: witness.dataDir,
   });

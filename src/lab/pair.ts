@@ -47,6 +47,7 @@ import {
   labNodes,
   type LabPrograms,
   type LabRecord,
+  type LabSeparation,
   nodeLayout,
   type NodeLayout,
   readLabRecord,
@@ -61,6 +62,8 @@ const commandDeadlineMs = 30_000;
 const statusDeadlineMs = 2000;
 /** How long a fresh pair may take to be in sync, ms. */
 export const inSyncDeadlineMs = 60_000;
+/** Where machines with a network namespace of their own listen. */
+const separatePort = 7070;
 /** Environment variable that marks every process of a machine of a lab. */
 const markName = 'VMPAIR_LAB';
 
@@ -74,6 +77,8 @@ export interface LabOptions {
   /** Of the link; default on. */
   readonly encryption?: 'on' | 'off' | undefined;
   readonly vm?: VmConfig;
+  /** Each machine in a network namespace of its own, which must exist when the machine is started; needs root. */
+  readonly separation?: LabSeparation;
   /** Other programs than the shipped ones. */
   readonly programs?: Partial<LabPrograms>;
 }
@@ -125,12 +130,14 @@ export class LabCluster {
       module: options.programs?.module ?? programPath('modules/mirror/main'),
     };
     const networks = Array.from({ length: options.networks ?? 1 }, (_none, index) => index);
+    const freePort = async (machine: LabMachine, index = 0): Promise<number> =>
+      options.separation === undefined ? findFreePort(labHost(machine, index)) : separatePort;
     const portsOf = (node: LabNode): Promise<number[]> =>
-      Promise.all(networks.map((index) => findFreePort(labHost(node, index))));
+      Promise.all(networks.map((index) => freePort(node, index)));
     const [portsA, portsB, portWitness] = await Promise.all([
       portsOf('A'),
       portsOf('B'),
-      findFreePort(labHost('witness')),
+      freePort('witness'),
     ]);
     const record: LabRecord = {
       version: 1,
@@ -139,6 +146,7 @@ export class LabCluster {
       sizeBytes: options.sizeBytes,
       ports: { A: portsA, B: portsB, witness: portWitness },
       programs,
+      ...(options.separation === undefined ? {} : { separation: options.separation }),
       processes: {},
     };
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -329,11 +337,12 @@ export class LabCluster {
         log: layout.paths.log,
       };
     };
-    const { ports } = readLabRecord(this.directory);
+    const { ports, separation } = readLabRecord(this.directory);
+    const host = labHost('witness', 0, separation?.addresses);
     return {
       directory: this.directory,
       nodes: { A: facts('A'), B: facts('B') },
-      witness: { host: labHost('witness'), port: ports.witness, pids: this.pids('witness') },
+      witness: { host, port: ports.witness, pids: this.pids('witness') },
     };
   }
 
@@ -356,7 +365,11 @@ export class LabCluster {
 
   #spawn(machine: LabMachine, args: readonly string[], logFile: string): ProcessIdentity {
     const log = openSync(logFile, 'a', 0o600);
-    const child = spawn(process.execPath, args, {
+    const { separation } = readLabRecord(this.directory);
+    const enter =
+      separation === undefined ? [] : ['nsenter', `--net=/run/netns/${separation.namespaces[machine]}`];
+    const [program = process.execPath, ...rest] = [...enter, process.execPath, ...args];
+    const child = spawn(program, rest, {
       detached: true,
       stdio: ['ignore', log, log],
       env: { ...process.env, [markName]: `${this.directory}/${machine}` },

@@ -29,6 +29,8 @@ const copyFacts = z.strictObject({
   /** Its disk file cannot be trusted to hold what this copy should. */
   diskDoubt: z.enum(['flush-failed', 'file-replaced']).optional(),
   lastRole: z.enum(['primary', 'secondary']),
+  /** May write alone now: the arbiter, or what stands for it, has confirmed this copy. */
+  alone: z.boolean().optional(),
   /** Boot of the peer with which this process, as an uninterrupted primary, was last in sync: only then can it resume. */
   resumeWithBoot: id.optional(),
   bootId: id,

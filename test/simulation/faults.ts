@@ -2,6 +2,7 @@
  * What can go wrong in a simulated world, and what operators do, one named event each. Each ends by itself after a while, at
  * the latest when everything heals.
  */
+import { idle } from './busy-disks.ts';
 import type { DiskFailure } from './simulated-disk.ts';
 import type { Random } from './random.ts';
 import type { SimulatedHost } from './simulated-host.ts';
@@ -413,6 +414,7 @@ export function heal(world: World): void {
   arbiter.unreachableFrom.clear();
   for (const host of world.hosts) {
     mend(host);
+    idle(host);
     host.boot();
     startAgain(world, host);
   }

@@ -3,6 +3,7 @@
  * which everything heals and the pair must come back by itself, within a bound of virtual time, with equal copies.
  */
 import { reach } from './aim.ts';
+import { keepsDisksBusy } from './busy-disks.ts';
 import { type Coverage, countFault, possibleCells } from './coverage.ts';
 import { acceptsDoubtfulDisks, canStrike, type FaultName, faultNames, faultTable, heal } from './faults.ts';
 import type { SimulatedHost } from './simulated-host.ts';
@@ -90,6 +91,7 @@ class Run {
     const world = this.#world;
     const { random } = world;
     acceptsDoubtfulDisks(world);
+    keepsDisksBusy(world);
     world.firstStart();
     // Half of the worlds begin their faults during the first synchronisation.
     if (random.chance(0.5)) world.expect('the pair is in sync', () => world.inSync());
