@@ -10,8 +10,16 @@ export const demoPackages = [
   'e2fsprogs',
 ];
 
-/** For the tests, beside those of the demo: clients of other makers, tracing, and a file system that clones files. */
-export const testPackages = ['fio', 'libnbd-bin', 'nbdkit', 'strace', 'xfsprogs'];
+/** For the tests, beside those of the demo: clients of other makers, tracing, a file system that clones files, an arbiter. */
+export const testPackages = [
+  'fio',
+  'libnbd-bin',
+  'nbdkit',
+  'strace',
+  'xfsprogs',
+  'etcd-server',
+  'etcd-client',
+];
 
 /** Packages that are not installed; `undefined` when this is no Debian system. */
 function findMissing(packages) {

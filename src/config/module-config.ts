@@ -6,6 +6,7 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
+import { type ArbiterConfig, arbiterSchema, endpointShape } from './arbiter-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -23,12 +24,6 @@ const shortName = z
   .string('a name')
   .regex(shortNamePattern, 'a name of 1 to 31 letters, digits, "-" or "_", with a letter or digit first');
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
-const host = z
-  .string('a host name or address')
-  .min(1, 'a host name or address')
-  .max(255, 'a host name or address');
-const port = z.int('a port, 1 to 65535').min(1, 'a port, 1 to 65535').max(65535, 'a port, 1 to 65535');
-const endpoint = { host, port };
 const pathPerNode = z.record(z.string(), absolutePath);
 const pathOrPerNode = z.union([absolutePath, pathPerNode], 'an absolute path, or one absolute path per node');
 
@@ -42,8 +37,6 @@ export interface Endpoint {
   readonly host: string;
   readonly port: number;
 }
-
-export type ArbiterConfig = ({ readonly kind: 'witness' } & Endpoint) | { readonly kind: 'none' };
 
 export interface VolumeConfig {
   readonly name: string;
@@ -96,14 +89,11 @@ function documentSchema(vm: z.ZodType) {
         z
           .string()
           .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"'),
-        z.strictObject({ link: z.strictObject(endpoint) }),
+        z.strictObject({ link: z.strictObject(endpointShape) }),
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
-    arbiter: z.discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('witness'), ...endpoint }),
-      z.strictObject({ kind: z.literal('none') }),
-    ]),
+    arbiter: arbiterSchema,
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
       .min(1, `1 to ${volumesMax} volumes`)
