@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
+import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
@@ -39,7 +40,7 @@ import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
-import { WitnessArbiter } from '../../src/platform/witness-client.ts';
+import { chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -87,10 +88,7 @@ export class MirrorModule {
     const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
-    const arbiter =
-      config.arbiter.kind === 'witness'
-        ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
-        : undefined;
+    const arbiter = chooseArbiter(config, identity);
     const images = new KeptImageFiles(
       config.volumes.map(({ file }) => file[node.node] as string),
       config.metadata[node.node] as string,
@@ -111,7 +109,7 @@ export class MirrorModule {
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: WitnessArbiter | undefined;
+      arbiter: Arbiter | undefined;
     },
   ) {
     this.config = config;

@@ -6,7 +6,8 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
-import { type Endpoint, endpoint, nodeSchema, resolveLinks } from './link-config.ts';
+import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
+import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -32,8 +33,6 @@ export interface VmConfig {
   readonly kind: string;
   readonly [key: string]: unknown;
 }
-
-export type ArbiterConfig = ({ readonly kind: 'witness' } & Endpoint) | { readonly kind: 'none' };
 
 export interface VolumeConfig {
   readonly name: string;
@@ -103,10 +102,7 @@ function documentSchema(vm: z.ZodType) {
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
-    arbiter: z.discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('witness'), ...endpoint }),
-      z.strictObject({ kind: z.literal('none') }),
-    ]),
+    arbiter: arbiterSchema,
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
       .min(1, `1 to ${volumesMax} volumes`)
