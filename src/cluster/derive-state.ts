@@ -40,7 +40,15 @@ function linkOf(phase: PairPhase): Axes['link'] {
   }
 }
 
+/** What is ready is orange as long as something that it would need is known not to work. */
 export function deriveState(mirror: Mirror): DerivedState {
+  const derived = withoutWarnings(mirror);
+  const { warning } = mirror.fencing;
+  if (warning === undefined || derived.readiness !== 'ready') return derived;
+  return { ...derived, readiness: 'transient', because: `${derived.because}; ${warning}` };
+}
+
+function withoutWarnings(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
   const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;
@@ -54,6 +62,11 @@ export function deriveState(mirror: Mirror): DerivedState {
   if (mirror.serving) {
     const state = primary.soloAllowed || phase === 'down' || phase === 'handshake' ? 'ALONE' : 'PRIM';
     if (trouble !== undefined) return { state, readiness: 'not-ready', because: trouble };
+    const { waits, isStuck } = mirror.fencing;
+    if (waits !== undefined) {
+      const because = `this node has the only up-to-date copy; ${waits}`;
+      return { state: 'ALONE', readiness: isStuck ? 'not-ready' : 'transient', because };
+    }
     if (mirror.leaving)
       return { state, readiness: 'transient', because: 'the operator asked to stop or to swap' };
     if (primary.gate !== 'open')

@@ -55,6 +55,7 @@ describe('texts for people', () => {
       verify: undefined,
       keptImage: undefined,
       counters: {},
+      fence: undefined,
       decisions: [],
     };
     expect(moduleText(status)).to.equal(

@@ -40,11 +40,15 @@ export class Checkers {
   /**
    * One VM: at no time do two execute. Does not see VMs that are started or paused but not executing, nor that of a host that
    * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had. A module that hangs
-   * after its link was lost cannot pause its VM, and its supervisor does so only some time after the peer may have claimed.
+   * after its link was lost cannot pause its VM, and its supervisor does so only some time after the peer may have claimed. With a
+   * required fence none of these is an excuse.
    */
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
-    if (!other.vm.executes || host.guestWasFrozen || other.guestWasFrozen) return;
+    if (!other.vm.executes) return;
+    if (this.#world.fence === 'required')
+      this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}, with a fence`);
+    if (host.guestWasFrozen || other.guestWasFrozen) return;
     if (other.processFrozen) {
       this.#world.time.after(supervisorPausesWithinMs, () => {
         if (host.vm.executes) this.vmRuns(host);

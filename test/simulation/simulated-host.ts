@@ -193,6 +193,15 @@ export class SimulatedHost implements GuestHost, LossCount {
       ids: { operationId: () => world.random.hexId() },
       transport: world.link.transportOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
+      fence:
+        world.fence === undefined
+          ? undefined
+          : {
+              fence: world.fences.of(world.otherThan(this), life),
+              kind: 'simulated',
+              required: world.fence === 'required',
+              checkIntervalMs: undefined,
+            },
       metadata: {
         ...metadata,
         persist: (state, done) =>
