@@ -8,6 +8,7 @@ import type { Hypervisor } from '../../hypervisors/port.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
+import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
 import type { ModuleConfig } from '../../src/config/module-config.ts';
@@ -24,6 +25,7 @@ import { DiskFile } from '../../src/platform/disk-file.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
+import { createFence } from '../../src/platform/fence/fence-choice.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -33,6 +35,7 @@ import {
 } from '../../src/platform/metadata-file.ts';
 import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
+import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity } from '../../src/platform/tls.ts';
@@ -161,6 +164,8 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transport: parts.transport,
         arbiter: parts.arbiter,
+        fence: fenceOf(config, node),
+        surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
         metadata: metadataPort(metadata.store),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
@@ -265,6 +270,16 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
+}
+
+/** What switches the other node off. */
+function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): FenceSetup | undefined {
+  const peer = nodes.find((each) => each !== node) ?? '';
+  const config = fence?.nodes[peer];
+  if (fence === undefined || config === undefined) return undefined;
+  const { required, deadlineMs, checkIntervalMs } = fence;
+  const target = { node: peer, self: node, module: name, deadlineMs };
+  return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
 }
 
 /** A certificate of something else would only be refused by the peer, later and in another log. */

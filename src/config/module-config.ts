@@ -6,6 +6,8 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
+import type { PingAddress } from '../platform/ping.ts';
+import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -62,6 +64,10 @@ export interface ModuleConfig {
   /** Off: the frames of the link travel in the clear. */
   readonly encryption: boolean;
   readonly arbiter: ArbiterConfig;
+  /** `undefined`: no node switches the other one off. */
+  readonly fence: FenceConfig | undefined;
+  /** What a node must reach to take over; empty: nothing. */
+  readonly ping: readonly PingAddress[];
   readonly volumes: readonly VolumeConfig[];
   /** Absolute path of the metadata file on each node. */
   readonly metadata: Readonly<Record<NodeName, string>>;
@@ -104,6 +110,8 @@ function documentSchema(vm: z.ZodType) {
       z.strictObject({ kind: z.literal('witness'), ...endpoint }),
       z.strictObject({ kind: z.literal('none') }),
     ]),
+    fence: fenceSchema.optional(),
+    ping: pingSchema.optional(),
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
       .min(1, `1 to ${volumesMax} volumes`)
@@ -171,6 +179,11 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     link: Object.fromEntries(Object.entries(document.nodes).map(([node, { link }]) => [node, link])),
     encryption: document.encryption === 'on',
     arbiter: document.arbiter,
+    fence:
+      document.fence === undefined
+        ? undefined
+        : resolveFence(document.fence, nodes, document.arbiter.kind !== 'none', complain),
+    ping: document.ping?.addresses ?? [],
     volumes,
     metadata,
     timers: document.timers,
