@@ -109,6 +109,23 @@ export interface FenceStatus {
     | undefined;
 }
 
+/** One network between the two nodes. */
+export interface NetworkStatus {
+  /** Counts from 1, in the order of the configuration. */
+  readonly network: number;
+  /** Where this node and its peer are on it, `host:port`; one of the two listens. */
+  readonly own: string;
+  readonly peer: string;
+  /** `active` carries the data; `standby`: both hear each other on it, and it is used when the active one is lost. */
+  readonly state: 'active' | 'standby' | 'down';
+  /** Since it has been so. */
+  readonly forMs: number;
+  /** Since the peer was last heard on it; since the start of the process when it never was. */
+  readonly heardMs: number;
+  /** Why it is down; else empty. */
+  readonly because: string;
+}
+
 export interface VolumeStatus {
   readonly name: string;
   readonly sizeBytes: number;
@@ -131,6 +148,7 @@ export interface ModuleStatus {
   readonly because: string;
   readonly axes: Axes;
   readonly generation: number;
+  readonly networks: readonly NetworkStatus[];
   readonly volumes: readonly VolumeStatus[];
   readonly resync: ResyncProgress | undefined;
   /** The last resync that ended in this process. */

@@ -12,6 +12,7 @@
  * go off: nothing is lost, and both start again together when they are on and see each other.
  */
 import type { Decision } from '../base/decision.ts';
+import type { PeerSight } from './decide-alone.ts';
 
 export interface FenceSituation {
   readonly node: string;
@@ -22,8 +23,9 @@ export interface FenceSituation {
   readonly running: boolean;
   /** The operator asked for `prim`. */
   readonly forced: boolean;
-  /** The peer said that its disk does not work and that no VM runs there. */
-  readonly peerOut: boolean;
+  readonly sight: PeerSight;
+  /** By its own last word this node was the only one with the newest copy. */
+  readonly namedHolder: boolean;
   /** Why the peer is certainly off; `undefined`: nobody knows. */
   readonly proof: string | undefined;
   readonly silenceMs: number;
@@ -46,18 +48,18 @@ export function secondaryFencesAfterMs({ claimAfterMs, attemptMs }: FenceTimers)
 }
 
 export function decideFence(situation: FenceSituation, timers: FenceTimers): Decision<FenceAction> {
-  const { node, peer, primary, running, forced, peerOut, proof, silenceMs, lastProblem } = situation;
+  const { node, peer, primary, running, forced, sight, namedHolder, proof, silenceMs, lastProblem } =
+    situation;
   const silent = `${peer} has been silent for ${(silenceMs / 1000).toFixed(1)} s`;
-  if (peerOut) {
-    const because = `the disk of ${peer} does not work, and no VM runs there`;
-    return { action: 'claim', rule: 'peer-out', because };
-  }
-  if (!running && !forced) {
+  // A peer that is out may have the newest copy all the same; a new one has none.
+  if (!running && !forced && !(sight === 'new' && namedHolder)) {
     const because =
-      `${silent}; ${node} was restarted since both copies were in sync, and a fence remembers nothing: ` +
+      `${sight === 'silent' ? silent : `${peer} cannot go on`}; ${node} was restarted since both copies were in sync, and a fence remembers nothing: ` +
       `make sure that ${node} has the newest copy, then run \`vmpair prim VM\``;
     return { action: 'wait', rule: 'restarted-on-fence-alone', because };
   }
+  if (sight === 'out' || sight === 'new')
+    return { action: 'claim', rule: 'peer-out', because: `${peer} said that no VM runs there` };
   if (proof !== undefined) return { action: 'claim', rule: 'peer-proved-off', because: proof };
   const fencesAfterMs = primary ? timers.lostAfterMs : secondaryFencesAfterMs(timers);
   if (silenceMs < fencesAfterMs && !forced) {

@@ -40,15 +40,23 @@ function linkOf(phase: PairPhase): Axes['link'] {
   }
 }
 
-/** What is ready is orange as long as something that it would need is known not to work. */
+/** What people read first; a network that is down is said beside it, as long as another one carries the link. */
 export function deriveState(mirror: Mirror): DerivedState {
-  const derived = withoutWarnings(mirror);
+  const derived = situationOf(mirror);
+  const { slowness } = mirror.disk;
   const { warning } = mirror.fencing;
-  if (warning === undefined || derived.readiness !== 'ready') return derived;
-  return { ...derived, readiness: 'transient', because: `${derived.because}; ${warning}` };
+  const { channel, paths } = mirror.session;
+  const down = paths.flatMap(({ state, because }, index) =>
+    channel !== undefined && state === 'down' ? `; network ${index + 1} is down: ${because}` : [],
+  );
+  const said = { ...derived, because: `${derived.because}${down.join('')}` };
+  // What is ready is orange as long as something that it would need is known not to work.
+  const warnings = [slowness, warning].filter((each) => each !== undefined);
+  if (warnings.length === 0 || derived.readiness !== 'ready') return said;
+  return { ...said, readiness: 'transient', because: [said.because, ...warnings].join('; ') };
 }
 
-function withoutWarnings(mirror: Mirror): DerivedState {
+function situationOf(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
   const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;

@@ -14,7 +14,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Decision } from '../base/decision.ts';
 import type { FenceStatus } from '../base/status.ts';
 import type { PersistentState } from '../disk/state.ts';
-import type { AloneAction, AloneSituation, Timers } from './decide-alone.ts';
+import type { AloneAction, AloneSituation, PeerSight, Timers } from './decide-alone.ts';
 import { byHand, decideFence } from './decide-fence.ts';
 import type { DecisionLog } from './decision-log.ts';
 import { type CommandDone, refusal } from './departure.ts';
@@ -46,11 +46,12 @@ export interface FencingHost {
     readonly leaving: boolean;
     readonly config: { readonly hasVm: boolean; readonly timers: Timers };
     readonly decisions: DecisionLog;
-    readonly disk: { readonly present: boolean; readonly peerOut: boolean };
+    readonly disk: { readonly present: boolean };
     readonly pairing: { readonly phase: PairPhase };
   };
   hasRecordKeeper(): boolean;
   connected(): boolean;
+  peerSight(): PeerSight;
   /** How long the peer has not been heard, ms. */
   unheardMs(): number;
   /** The VM that waited may start. */
@@ -170,7 +171,8 @@ export class Fencing {
         primary: situation.primary,
         running: this.#sawSync || (serving && config.hasVm && (vm === 'running' || vm === 'paused')),
         forced: situation.forced,
-        peerOut: situation.peerOut,
+        sight: situation.peer,
+        namedHolder: situation.namedHolder,
         proof: this.#proof,
         silenceMs: situation.silenceMs,
         lastProblem: this.#lastProblem,
@@ -207,11 +209,12 @@ export class Fencing {
   }
 
   #reasonToStart(): string | undefined {
-    const { pairing, disk, state } = this.#mirror;
+    const { pairing, state } = this.#mirror;
+    const sight = this.#host.peerSight();
     if (this.#proof !== undefined) return this.#proof;
     if (this.#host.connected() && pairedPhases.has(pairing.phase))
       return `${state.peer} has agreed that this node is primary`;
-    if (disk.peerOut) return `${state.peer} said that no VM runs there`;
+    if (sight === 'out' || sight === 'new') return `${state.peer} said that no VM runs there`;
     if (this.#peerCannotStart)
       return `the copy of ${state.peer} is not up to date and never starts by itself`;
     if (this.#setup?.required === false && (this.#holding?.attempts ?? 0) > 0)

@@ -34,8 +34,14 @@ export class Isolation {
 
   review(decision: Decision<AloneAction>, situation: AloneSituation, timers: Timers): Decision<AloneAction> {
     const surroundings = this.#surroundings;
-    const { primary, forced, peerOut, silenceMs } = situation;
-    if (surroundings === undefined || primary || forced || peerOut || silenceMs < timers.lostAfterMs)
+    const { primary, forced, peer, silenceMs } = situation;
+    if (
+      surroundings === undefined ||
+      primary ||
+      forced ||
+      peer !== 'silent' ||
+      silenceMs < timers.lostAfterMs
+    )
       return decision;
     // Before the answer is needed, so that it delays nobody who is not cut off.
     this.#ask(surroundings);

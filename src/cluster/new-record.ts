@@ -16,6 +16,7 @@ import type { RecordStatus } from '../base/status.ts';
 import type { ArbiterRecord, PendingOperation, PersistentState, StoreId } from '../disk/state.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
+import { describeRecord } from './decide-record.ts';
 import type { DecisionLog } from './decision-log.ts';
 import { type CommandDone, refusal } from './departure.ts';
 import type { PairPhase } from './pairing.ts';
@@ -172,7 +173,7 @@ export class NewRecord {
     mirror.decisions.add(
       'arbiter-recreate',
       'make the record anew',
-      `the operator asked for it; the arbiter had ${describe(expected)}, this copy has generation ${state.generation}`,
+      `the operator asked for it; the arbiter had ${describeRecord(expected)}, this copy has generation ${state.generation}`,
     );
     const generation = Math.max(expected?.generation ?? 0, state.generation) + 1;
     const next = { generation, holder, operationId: this.#host.operationId() };
@@ -228,8 +229,9 @@ export class NewRecord {
     return refusal(
       `--peer-is-off ${state.peer}`,
       peerIsOff === undefined ? 'no --peer-is-off' : `--peer-is-off ${peerIsOff}`,
-      `the arbiter cannot tell whether ${state.peer} went on alone. Look at ${state.peer}: if its VM runs, do not do this. ` +
-        'Otherwise switch it off, and give the command again with this option',
+      `the arbiter cannot tell whether ${state.peer} went on alone. If its VM ran after the two nodes lost each other, its copy is the newer ` +
+        `one: start ${state.peer} instead. Otherwise switch ${state.peer} off, and give the command again with this option; ` +
+        `what the guest should have written there alone is given up`,
     );
   }
 
@@ -252,10 +254,6 @@ function peerProblem(found: string): WorldError {
   return refusal('the word of the peer that it uses the same arbiter', found, next);
 }
 
-function describe(record: ArbiterRecord | undefined): string {
-  return record === undefined ? 'no record' : `generation ${record.generation}, holder ${record.holder}`;
-}
-
 function judge(
   state: PersistentState,
   { record, store }: Extract<ReadAnswer, { kind: 'record' }>,
@@ -271,7 +269,7 @@ function judge(
       : { verdict: 'no-record', because: `it has no record of this module; ${next}` };
   }
   if (record.operationId === state.path.at(-1))
-    return { verdict: 'ok', because: `it has ${describe(record)}, as this copy knows` };
-  const because = `it has ${describe(record)}, and this copy knows generation ${state.generation}`;
+    return { verdict: 'ok', because: `it has ${describeRecord(record)}, as this copy knows` };
+  const because = `it has ${describeRecord(record)}, and this copy knows generation ${state.generation}`;
   return { verdict: 'differs', because };
 }

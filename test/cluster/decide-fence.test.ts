@@ -16,30 +16,36 @@ function forEachSituation(visit: (situation: FenceSituation) => void): number {
   for (const primary of booleans)
     for (const running of booleans)
       for (const forced of booleans)
-        for (const peerOut of booleans)
-          for (const proof of [undefined, 'B is off: its power is off'])
-            for (const lastProblem of ['', 'no route to host'])
-              for (const silenceMs of silencesMs) {
-                count += 1;
-                visit({
-                  node: 'A',
-                  peer: 'B',
-                  primary,
-                  running,
-                  forced,
-                  peerOut,
-                  proof,
-                  lastProblem,
-                  silenceMs,
-                });
-              }
+        for (const sight of ['silent', 'out', 'new'] as const)
+          for (const namedHolder of booleans)
+            for (const proof of [undefined, 'B is off: its power is off'])
+              for (const lastProblem of ['', 'no route to host'])
+                for (const silenceMs of silencesMs) {
+                  count += 1;
+                  visit({
+                    node: 'A',
+                    peer: 'B',
+                    primary,
+                    running,
+                    forced,
+                    sight,
+                    namedHolder,
+                    proof,
+                    lastProblem,
+                    silenceMs,
+                  });
+                }
   return count;
 }
 
 /** The rules as conditions, each only where no earlier one applies; written from the rules, not from the code. */
 const table: readonly [string, string, (situation: FenceSituation) => boolean][] = [
-  ['peer-out', 'claim', ({ peerOut }) => peerOut],
-  ['restarted-on-fence-alone', 'wait', ({ running, forced }) => !running && !forced],
+  [
+    'restarted-on-fence-alone',
+    'wait',
+    ({ running, forced, sight, namedHolder }) => !running && !forced && !(sight === 'new' && namedHolder),
+  ],
+  ['peer-out', 'claim', ({ sight }) => sight !== 'silent'],
   ['peer-proved-off', 'claim', ({ proof }) => proof !== undefined],
   ['fence-delay', 'wait', ({ forced, primary, silenceMs }) => !forced && primary && silenceMs < 3000],
   ['fence-delay', 'wait', ({ forced, primary, silenceMs }) => !forced && !primary && silenceMs < 26_000],
@@ -53,19 +59,20 @@ describe('a node whose only arbiter is a fence', () => {
       const row = table.find(([, , applies]) => applies(situation));
       expect([rule, action], JSON.stringify(situation)).to.deep.equal(row?.slice(0, 2));
     });
-    expect(count).to.equal(320);
+    expect(count).to.equal(960);
   });
 
   it('goes on only with proof, or by the word of its peer', () => {
     forEachSituation((situation) => {
       const { action } = decideFence(situation, timers);
-      if (action === 'claim') expect(situation.peerOut || situation.proof !== undefined).to.equal(true);
+      if (action === 'claim')
+        expect(situation.sight !== 'silent' || situation.proof !== undefined).to.equal(true);
     });
   });
 
   it('never goes on by itself after a restart, whatever is proved', () => {
     forEachSituation((situation) => {
-      if (situation.running || situation.forced || situation.peerOut) return;
+      if (situation.running || situation.forced || situation.sight === 'new') return;
       expect(decideFence(situation, timers).action).to.equal('wait');
     });
   });

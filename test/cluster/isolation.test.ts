@@ -11,7 +11,13 @@ const claim: Decision<AloneAction> = { action: 'claim', rule: 'secondary-lost-pe
 function situationOf(change: Partial<AloneSituation>): AloneSituation {
   let found: AloneSituation | undefined;
   forEachSituation((situation) => (found ??= { ...situation }));
-  return { ...(found as AloneSituation), primary: false, silenceMs: timers.claimAfterMs, ...change };
+  return {
+    ...(found as AloneSituation),
+    peer: 'silent',
+    primary: false,
+    silenceMs: timers.claimAfterMs,
+    ...change,
+  };
 }
 
 describe('a node that knows addresses', () => {
@@ -63,7 +69,7 @@ describe('a node that knows addresses', () => {
   });
 
   it('never changes what a primary does, what an operator asked for, or what the peer said of itself', () => {
-    for (const change of [{ primary: true }, { forced: true }, { peerOut: true }])
+    for (const change of [{ primary: true }, { forced: true }, { peer: 'out' }, { peer: 'new' }] as const)
       expect(review(change)).to.equal(claim);
     expect(asked).to.equal(0);
   });
