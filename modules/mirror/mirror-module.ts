@@ -9,6 +9,7 @@ import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
+import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
 import { type ModuleConfig, networksOf } from '../../src/config/module-config.ts';
@@ -28,6 +29,7 @@ import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
+import { createFence } from '../../src/platform/fence/fence-choice.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -37,6 +39,7 @@ import {
 } from '../../src/platform/metadata-file.ts';
 import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
+import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
@@ -155,6 +158,8 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
         arbiter: parts.arbiter,
+        fence: fenceOf(config, node),
+        surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
         metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
@@ -259,6 +264,16 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
+}
+
+/** What switches the other node off. */
+function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): FenceSetup | undefined {
+  const peer = nodes.find((each) => each !== node) ?? '';
+  const config = fence?.nodes[peer];
+  if (fence === undefined || config === undefined) return undefined;
+  const { required, deadlineMs, checkIntervalMs } = fence;
+  const target = { node: peer, self: node, module: name, deadlineMs };
+  return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
 }
 
 /** One transport per network. */

@@ -6,7 +6,9 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
+import type { PingAddress } from '../platform/ping.ts';
 import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
+import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
 import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
@@ -52,6 +54,10 @@ export interface ModuleConfig {
   /** Off: the frames of the link travel in the clear. */
   readonly encryption: boolean;
   readonly arbiter: ArbiterConfig;
+  /** `undefined`: no node switches the other one off. */
+  readonly fence: FenceConfig | undefined;
+  /** What a node must reach to take over; empty: nothing. */
+  readonly ping: readonly PingAddress[];
   readonly volumes: readonly VolumeConfig[];
   /** Absolute path of the metadata file on each node. */
   readonly metadata: Readonly<Record<NodeName, string>>;
@@ -103,6 +109,8 @@ function documentSchema(vm: z.ZodType) {
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
     arbiter: arbiterSchema,
+    fence: fenceSchema.optional(),
+    ping: pingSchema.optional(),
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
       .min(1, `1 to ${volumesMax} volumes`)
@@ -170,6 +178,11 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     links: resolveLinks(document.nodes, complain),
     encryption: document.encryption === 'on',
     arbiter: document.arbiter,
+    fence:
+      document.fence === undefined
+        ? undefined
+        : resolveFence(document.fence, nodes, document.arbiter.kind !== 'none', complain),
+    ping: document.ping?.addresses ?? [],
     volumes,
     metadata,
     timers: document.timers,
