@@ -5,9 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
+import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
+import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
 import { type ModuleConfig, networksOf } from '../../src/config/module-config.ts';
@@ -27,6 +29,7 @@ import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
+import { createFence } from '../../src/platform/fence/fence-choice.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -36,10 +39,11 @@ import {
 } from '../../src/platform/metadata-file.ts';
 import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
+import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
-import { WitnessArbiter } from '../../src/platform/witness-client.ts';
+import { chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -87,10 +91,7 @@ export class MirrorModule {
     const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
-    const arbiter =
-      config.arbiter.kind === 'witness'
-        ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
-        : undefined;
+    const arbiter = chooseArbiter(config, identity);
     const images = new KeptImageFiles(
       config.volumes.map(({ file }) => file[node.node] as string),
       config.metadata[node.node] as string,
@@ -111,7 +112,7 @@ export class MirrorModule {
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: WitnessArbiter | undefined;
+      arbiter: Arbiter | undefined;
     },
   ) {
     this.config = config;
@@ -157,6 +158,8 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
         arbiter: parts.arbiter,
+        fence: fenceOf(config, node),
+        surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
         metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
@@ -261,6 +264,16 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
+}
+
+/** What switches the other node off. */
+function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): FenceSetup | undefined {
+  const peer = nodes.find((each) => each !== node) ?? '';
+  const config = fence?.nodes[peer];
+  if (fence === undefined || config === undefined) return undefined;
+  const { required, deadlineMs, checkIntervalMs } = fence;
+  const target = { node: peer, self: node, module: name, deadlineMs };
+  return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
 }
 
 /** One transport per network. */

@@ -79,6 +79,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       await module.wish('stopped');
       return { done: true };
     }),
+    'fence-test': verb(noArgs, () => new Promise((resolve) => mirror.fencing.test(resolve))),
+    'fence-confirm': verb(peerIsOffArgs, ({ peerIsOff }) =>
+      run((done) => mirror.fencing.confirmPeerOff(peerIsOff, done)),
+    ),
     'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
     arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
     'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
@@ -130,6 +134,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     lastResync: pairing.lastResync,
     verify: mirror.verify.report,
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
+    fence: mirror.fencing.status,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

@@ -11,6 +11,7 @@ import { packageRoot } from '../platform/program-path.ts';
 import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
 import { addExplainCommand } from './explain-command.ts';
+import { addFenceCommand } from './fence-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
@@ -35,6 +36,7 @@ function buildProgram(): Command {
   addModuleCommands(program);
   addExplainCommand(program);
   addVerifyCommand(program);
+  addFenceCommand(program);
   addArbiterCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);

@@ -77,6 +77,8 @@ export class Claims {
   #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
+  /** Grows with every connection to the peer: a reason to go on without it from before is none any more. */
+  #meetings = 0;
   #readNotBeforeMs = 0;
 
   constructor(host: ClaimsHost, parts: ClaimsParts) {
@@ -116,21 +118,16 @@ export class Claims {
   claim(rule: string, because: string): void {
     const { state, decisions } = this.#mirror;
     const last = state.path.at(-1);
-    if (this.#parts.arbiter === undefined) {
-      decisions.add(rule, 'go on alone', because);
-      const next = nextRecord(state.generation, state.self, this.#host.operationId());
-      this.#granted({ expected: undefined, next }, undefined);
-    } else if (last !== undefined && state.holder === state.self) {
-      this.#confirmRecord();
-    } else {
-      decisions.add(rule, 'ask the arbiter', because);
-      const expected =
-        last === undefined || state.holder === undefined
-          ? undefined
-          : { generation: state.generation, holder: state.holder, operationId: last };
-      const next = nextRecord(expected?.generation ?? 0, state.self, this.#host.operationId());
-      this.#flushThenBegin({ store: state.arbiterStore, expected, next });
-    }
+    const isAsked = this.#parts.arbiter !== undefined;
+    if (isAsked && last !== undefined && state.holder === state.self) return this.#confirmRecord();
+    decisions.add(rule, isAsked ? 'ask the arbiter' : 'go on alone', because);
+    const expected =
+      last === undefined || state.holder === undefined
+        ? undefined
+        : { generation: state.generation, holder: state.holder, operationId: last };
+    const generation = isAsked ? (expected?.generation ?? 0) : state.generation;
+    const next = nextRecord(generation, state.self, this.#host.operationId());
+    this.#flushThenBegin({ store: state.arbiterStore, expected, next });
   }
 
   /** An operation that was prepared elsewhere, for the store that this copy knows unless it names another; without an arbiter it is granted. */
@@ -147,6 +144,7 @@ export class Claims {
 
   /** The peer is back: a claim that provably never left this node is given up. */
   peerIsBack(): void {
+    this.#meetings += 1;
     // The operator's choice of the first copy does not depend on the peer.
     if (this.#operation.open?.expected === undefined) return;
     this.#operation.withdrawIfUnsent(() => {
@@ -205,7 +203,8 @@ export class Claims {
    * other copy does not count, and this host may lose power before it could do anything else.
    */
   #flushThenBegin(operation: PendingOperation): void {
-    const { replicas, secondary } = this.#parts;
+    const { replicas, secondary, arbiter } = this.#parts;
+    const meetings = this.#meetings;
     this.#flushing = true;
     const turn = this.#turn;
     secondary.whenIdle(() =>
@@ -222,6 +221,12 @@ export class Claims {
             state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
           if (run === 'stopped' || this.#host.handing() || disk.present || !stillWanted) return;
           if (operation.expected !== undefined && this.#host.peerAnswers()) return;
+          if (arbiter === undefined) {
+            // Nobody else would see that the reason is gone; the operator's choice of the first copy needs none.
+            const isReason = this.#meetings === meetings || operation.expected === undefined;
+            if (isReason) this.#granted(operation, undefined);
+            return;
+          }
           this.#operation.begin(operation);
           // A connected peer that cannot take part now may be able to before the arbiter has answered.
           pairing.sayHello();

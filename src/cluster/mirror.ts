@@ -19,10 +19,12 @@ import { type ControlMessage, type CopyFacts, type Hello } from '../link/control
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
 import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
-import { decideAlone, type PeerSight } from './decide-alone.ts';
+import { type AloneSituation, decideAlone, type PeerSight } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
 import { DiskTrouble } from './disk-trouble.ts';
+import { Fencing } from './fencing.ts';
+import { Isolation } from './isolation.ts';
 import { KeptImage } from './kept-image.ts';
 import { LinkSession } from './link-session.ts';
 import {
@@ -75,6 +77,8 @@ export class Mirror {
   readonly #ports: MirrorPorts;
   readonly #metadata: MirrorMetadata;
   readonly claims: Claims;
+  readonly fencing: Fencing;
+  readonly #isolation: Isolation;
   #paused = false;
   #wish: VmWish = 'as-is';
   #tick: Timer | undefined;
@@ -119,6 +123,7 @@ export class Mirror {
         this.pairing.opened(channel);
         this.disk.linkOpened();
         this.claims.peerIsBack();
+        this.fencing.peerIsBack();
       },
       control: (message) => this.#control(message),
       request: (header, payload) => this.#request(header, payload),
@@ -202,6 +207,21 @@ export class Mirror {
         arbiter: ports.arbiter,
       },
     );
+    this.fencing = new Fencing(
+      {
+        mirror: this,
+        hasRecordKeeper: () => ports.arbiter !== undefined,
+        connected: () => this.session.channel !== undefined,
+        peerSight: () => this.#peerSight(),
+        unheardMs: () => this.session.watch.unheardMs,
+        serve: () => this.#serve(),
+        changed: () => this.evaluate(),
+        wallTime: () => ports.wallTime(),
+      },
+      clock,
+      ports.fence,
+    );
+    this.#isolation = new Isolation(ports.surroundings, clock, () => this.evaluate());
     this.pairing = new Pairing(
       {
         mirror: this,
@@ -455,6 +475,7 @@ export class Mirror {
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
     this.disk.observe();
+    this.fencing.observe();
     const { timers } = this.config;
     const { channel, watch } = this.session;
     const silent = watch.silenceMs > timers.lostAfterMs;
@@ -483,26 +504,25 @@ export class Mirror {
       );
     }
     if (this.departure.handing || this.disk.present || this.claims.becomingAlone) return;
-    const decision = decideAlone(
-      {
-        started: true,
-        peer: this.#peerSight(),
-        primary: this.serving,
-        alone: this.serving && this.primary.soloAllowed,
-        namedHolder: this.state.holder === this.state.self,
-        data: this.state.data,
-        doubt: this.disk.doubt,
-        silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
-        operationOpen: this.operationOpen || this.claims.isFlushing,
-        rebooted: this.rebooted,
-        preferred: this.preferSelf,
-        arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
-        failover: this.config.failover,
-        forced: this.claims.forced,
-        mayNotClaim: this.claims.obstacle,
-      },
-      timers,
-    );
+    const situation: AloneSituation = {
+      started: true,
+      peer: this.#peerSight(),
+      primary: this.serving,
+      alone: this.serving && this.primary.soloAllowed,
+      namedHolder: this.state.holder === this.state.self,
+      data: this.state.data,
+      doubt: this.disk.doubt,
+      silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
+      operationOpen: this.operationOpen || this.claims.isFlushing,
+      rebooted: this.rebooted,
+      preferred: this.preferSelf,
+      arbiter: this.#ports.arbiter === undefined && !this.fencing.standsAlone ? 'none' : 'record',
+      failover: this.config.failover,
+      forced: this.claims.forced,
+      mayNotClaim: this.claims.obstacle,
+    };
+    const asked = this.#isolation.review(decideAlone(situation, timers), situation, timers);
+    const decision = this.fencing.review(asked, situation, timers);
     this.aloneBecause = decision.because;
     if (decision.action === 'claim' || decision.action === 'go-on-without-arbiter') {
       this.claims.claim(decision.rule, decision.because);
@@ -512,9 +532,11 @@ export class Mirror {
   // ---- serving ---------------------------------------------------------------------------------------------------------------
 
   #serve(): void {
+    const goesOn = this.serving && this.fencing.waits === undefined;
     this.serving = true;
     this.#paused = false;
     this.trouble = undefined;
+    if (!goesOn && !this.fencing.mayStartVm()) return this.evaluate();
     this.#ports.exports.serve(true, 'this node is primary');
     this.#want('running', 'this node is primary');
     this.evaluate();
@@ -528,6 +550,7 @@ export class Mirror {
   /** The same, without waiting for the disk. */
   #endService(because: string, then: () => void): void {
     this.claims.standsDown();
+    this.fencing.standsDown();
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.repair.stop();
@@ -650,6 +673,7 @@ export class Mirror {
     this.#tick?.cancel();
     this.run = 'stopped';
     this.claims.stop();
+    this.fencing.stop();
     this.session.stop('the operator stopped this module');
     this.#ending = true;
     this.#standDown('the operator stopped this module', () => {

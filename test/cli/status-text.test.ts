@@ -56,6 +56,7 @@ describe('texts for people', () => {
       verify: undefined,
       keptImage: undefined,
       counters: {},
+      fence: undefined,
       decisions: [],
     };
     expect(moduleText(status)).to.equal(

@@ -242,6 +242,15 @@ export class SimulatedHost implements GuestHost, LossCount {
       ids: { operationId: () => world.random.hexId() },
       transports: world.link.transportsOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
+      fence:
+        world.fence === undefined
+          ? undefined
+          : {
+              fence: world.fences.of(world.otherThan(this), life),
+              kind: 'simulated',
+              required: world.fence === 'required',
+              checkIntervalMs: undefined,
+            },
       metadata: {
         ...metadata,
         // On the device of the first volume.
