@@ -21,6 +21,7 @@ import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { DiskFileRecord } from '../../src/platform/disk-file-record.ts';
 import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
@@ -136,8 +137,19 @@ export class MirrorModule {
               this.mirror.trouble = because;
             },
           });
-    // The superblock may lack what an earlier process could only mark.
-    const diskDoubt = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    const record = new DiskFileRecord(
+      config.metadata[node.node] as string,
+      config.volumes.map(({ name, file }, index) => {
+        const { identity } = parts.files[index] as DiskFile;
+        return { volume: name, file: file[node.node] as string, identity };
+      }),
+      log,
+    );
+    // The superblock may lack what an earlier process could only mark, and what was done while none ran.
+    const marked = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    const isReplaced = record.replaced.length > 0 && metadata.state.data !== 'fresh';
+    const diskDoubt = worseDoubt(marked, isReplaced ? 'file-replaced' : 'none');
+    if (diskDoubt !== 'file-replaced') void record.keep();
     if (diskDoubt !== 'none') for (const file of parts.files) file.forgetCached();
     this.mirror = new Mirror(
       {
@@ -163,7 +175,14 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transport: parts.transport,
         arbiter: parts.arbiter,
-        metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
+        metadata: metadataPort(
+          metadata.store,
+          statSync(config.metadata[node.node] as string).dev,
+          // Durably in no doubt: not before, a process that dies in between finds the doubt again.
+          (state) => {
+            if (state.diskDoubt !== 'file-replaced') void record.keep();
+          },
+        ),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         doubtMark: doubtMarkFile(this.paths.doubtMark, log),
@@ -279,10 +298,18 @@ function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig
   });
 }
 
-function metadataPort(store: MetadataStore, dev: number): MirrorMetadata {
+function metadataPort(
+  store: MetadataStore,
+  dev: number,
+  persisted: (state: PersistentState) => void,
+): MirrorMetadata {
   return {
     work: deviceWork(dev),
-    persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
+    persist: (state, done) =>
+      store.persist(state, (error) => {
+        if (error === undefined) persisted(state);
+        done(error === undefined);
+      }),
     writeActivityLog: (volume, hot, done) =>
       store.writeActivityLog(volume, hot, (error) => done(error === undefined)),
     writeBitmap: (volume, bitmap, done) =>
