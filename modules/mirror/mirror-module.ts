@@ -10,16 +10,18 @@ import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
-import type { ModuleConfig } from '../../src/config/module-config.ts';
+import { type ModuleConfig, networksOf } from '../../src/config/module-config.ts';
 import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
+import type { LinkTransport } from '../../src/link/transport.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
+import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
 import { DiskFileRecord } from '../../src/platform/disk-file-record.ts';
 import { deviceWork } from '../../src/platform/device-work.ts';
@@ -37,7 +39,7 @@ import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
-import { readIdentity } from '../../src/platform/tls.ts';
+import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
@@ -83,15 +85,7 @@ export class MirrorModule {
     const files = config.volumes.map((volume) =>
       DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, newLoopWrites(), threads),
     );
-    const transport = await openLinkTransport({
-      self: node.node,
-      peer,
-      listen: config.link[node.node] as { host: string; port: number },
-      peerAddress: config.link[peer] as { host: string; port: number },
-      identity,
-      encrypted: config.encryption,
-      cutMarkerFile: node.faults.cutMarkerFile,
-    });
+    const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
     const arbiter =
@@ -103,7 +97,7 @@ export class MirrorModule {
       config.metadata[node.node] as string,
       log,
     );
-    const parts = { bootId, files, transport, metadata, images, hypervisor, arbiter };
+    const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter };
     return new MirrorModule(config, node, log, parts);
   }
 
@@ -114,7 +108,7 @@ export class MirrorModule {
     parts: {
       bootId: string;
       files: readonly DiskFile[];
-      transport: Awaited<ReturnType<typeof openLinkTransport>>;
+      transports: readonly LinkTransport[];
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
@@ -173,7 +167,7 @@ export class MirrorModule {
         clock: systemClock,
         log,
         ids: { operationId: () => randomBytes(16).toString('hex') },
-        transport: parts.transport,
+        transports: parts.transports,
         arbiter: parts.arbiter,
         metadata: metadataPort(
           metadata.store,
@@ -286,6 +280,31 @@ export class MirrorModule {
     });
     if (!available) for (const listener of this.#listeners) listener.closeConnections(because);
   }
+}
+
+/** One transport per network. */
+async function openLinkTransports(
+  config: ModuleConfig,
+  node: NodeConfig,
+  peer: string,
+  identity: TlsIdentity,
+): Promise<readonly LinkTransport[]> {
+  const { cutMarkerFile } = node.faults;
+  const transports: LinkTransport[] = [];
+  for (const [index, { own, peer: peerAddress }] of networksOf(config, node.node).entries()) {
+    const options = {
+      self: node.node,
+      peer,
+      listen: own,
+      peerAddress,
+      identity,
+      encrypted: config.encryption,
+      cutMarkerFiles:
+        cutMarkerFile === undefined ? [] : [cutMarkerFile, networkCutMarker(cutMarkerFile, index + 1)],
+    };
+    transports.push(await openLinkTransport(options));
+  }
+  return transports;
 }
 
 /** A certificate of something else would only be refused by the peer, later and in another log. */

@@ -2,7 +2,8 @@
  * The one decision that an arbiter makes, as a pure function: shared by the witness, the simulators and the
  * tests.
  *
- * Invariants: a record changes only when it is exactly as the asker expected; generations grow by one; an
+ * Invariants: a record changes only when it is exactly as the asker expected; generations grow (by more than one when
+ * the record of a lost store is made anew); an
  * operation that was granted is granted again, unchanged, as long as its record stands. It keeps nothing,
  * locks nothing and knows nothing of who asks: a caller that must restrict who may claim for whom checks that
  * first.
@@ -50,8 +51,8 @@ interface SwapRule {
 const swapRules: readonly SwapRule[] = [
   {
     rule: 'generation-does-not-follow',
-    because: 'the new generation is not the expected one plus one (or 1 where no record is expected)',
-    when: ({ expected, next }) => next.generation !== (expected?.generation ?? 0) + 1,
+    because: 'the new generation is not above the expected one',
+    when: ({ expected, next }) => next.generation <= (expected?.generation ?? 0),
     action: () => ({ kind: 'reject' }),
   },
   {

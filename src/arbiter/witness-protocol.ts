@@ -31,7 +31,12 @@ const requestIdShape = z.int().min(1);
 const moduleIdShape = z.string().regex(moduleIdPattern);
 
 const helloShape = z.object({
-  hello: z.object({ protocol: z.int().min(1), witness: z.string().regex(nodeNamePattern) }),
+  hello: z.object({
+    protocol: z.int().min(1),
+    witness: z.string().regex(nodeNamePattern),
+    /** Identity of the store of its records. */
+    store: z.string().regex(hexIdPattern),
+  }),
 });
 
 const requestShape = z.discriminatedUnion('op', [
@@ -39,6 +44,8 @@ const requestShape = z.discriminatedUnion('op', [
     id: requestIdShape,
     op: z.literal('swap'),
     moduleId: moduleIdShape,
+    /** The only store that may carry it out; `null`: any. */
+    store: z.string().regex(hexIdPattern).nullable(),
     /** `null`: the module has no record yet. */
     expected: recordShape.nullable(),
     next: recordShape,
@@ -54,6 +61,8 @@ const failureCodes = ['protocol-violation', 'request-rejected', 'record-damaged'
 const responseShape = z.discriminatedUnion('kind', [
   z.strictObject({ id: requestIdShape, kind: z.literal('granted'), record: recordShape }),
   z.strictObject({ id: requestIdShape, kind: z.literal('refused'), record: recordShape.nullable() }),
+  /** The store that was asked for is not this one; nothing changed. */
+  z.strictObject({ id: requestIdShape, kind: z.literal('other-store') }),
   z.strictObject({ id: requestIdShape, kind: z.literal('record'), record: recordShape.nullable() }),
   /** `id` is `null` when the line was not understood at all. */
   z.strictObject({

@@ -5,18 +5,25 @@
 import { assertInvariant } from '../base/assert.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Arbiter } from '../arbiter/arbiter.ts';
-import type { ArbiterRecord, PendingOperation } from '../disk/state.ts';
+import type { ArbiterRecord, PendingOperation, StoreId } from '../disk/state.ts';
 
 /** Pause between two attempts to reach the arbiter. */
 export const retryIntervalMs = 500;
 
 export type OperationOutcome =
-  | { readonly kind: 'granted'; readonly operation: PendingOperation }
+  | {
+      readonly kind: 'granted';
+      readonly operation: PendingOperation;
+      /** Absent: there is no arbiter. */
+      readonly store: StoreId | undefined;
+    }
   | {
       readonly kind: 'refused';
       readonly operation: PendingOperation;
       readonly record: ArbiterRecord | undefined;
-    };
+      readonly store: StoreId;
+    }
+  | { readonly kind: 'other-store'; readonly operation: PendingOperation; readonly store: StoreId };
 
 export interface ArbiterOperationPort {
   /** Makes the intent (or, with `undefined`, its withdrawal) durable in the superblock. */
@@ -98,7 +105,7 @@ export class ArbiterOperation {
     if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
     this.#attemptRunning = true;
     const turn = this.#turn;
-    this.#arbiter.swap(operation.expected, operation.next, (answer) => {
+    this.#arbiter.swap(operation, (answer) => {
       if (this.#turn !== turn) return;
       this.#attemptRunning = false;
       if (answer.kind === 'no-answer') {
@@ -110,11 +117,7 @@ export class ArbiterOperation {
       }
       this.#open = undefined;
       this.#withdrawing = undefined;
-      this.#port.resolved(
-        answer.kind === 'granted'
-          ? { kind: 'granted', operation }
-          : { kind: 'refused', operation, record: answer.record },
-      );
+      this.#port.resolved({ ...answer, operation });
     });
   }
 

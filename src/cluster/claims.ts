@@ -8,18 +8,23 @@
  * When to ask is decided by `decideAlone`; what is served is the mirror's.
  */
 import type { Arbiter } from '../arbiter/arbiter.ts';
+import { assertNever } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { NodeName, OperationId } from '../base/identity.ts';
-import type { ArbiterRecord, PersistentState, PendingOperation } from '../disk/state.ts';
+import type { ArbiterRecord, PersistentState, PendingOperation, StoreId } from '../disk/state.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
+import { decideRecord } from './decide-record.ts';
 import type { DecisionLog } from './decision-log.ts';
 import type { DiskTrouble } from './disk-trouble.ts';
 import type { KeptImage } from './kept-image.ts';
 import type { Pairing } from './pairing.ts';
 import { lineageAfter } from './start-from-image.ts';
+
+/** How often a node that was answered by another store looks whether its own is back, ms. */
+export const storeRetryIntervalMs = 5000;
 
 export interface ClaimsHost {
   readonly mirror: {
@@ -68,7 +73,7 @@ export class Claims {
   #readingRecord = false;
   /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
   #becomingAlone = false;
-  /** Grows when the node stands down: what was on its way to serving is over. */
+  /** Grows when the node stands down or stops: what was on its way to a question or to serving is over. */
   #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
@@ -79,7 +84,12 @@ export class Claims {
     this.#mirror = host.mirror;
     this.#parts = parts;
     this.#operation = new ArbiterOperation(parts.arbiter ?? noArbiter, parts.clock, {
-      persistPending: (pending, done) => this.#mirror.persist({ pending }, done),
+      // From the intent on only its store counts for this copy.
+      persistPending: (pending, done) =>
+        this.#mirror.persist(
+          pending?.store === undefined ? { pending } : { pending, arbiterStore: pending.store },
+          done,
+        ),
       resolved: (outcome) => this.#resolved(outcome),
       unanswered: (because) => {
         this.problem = because;
@@ -90,6 +100,10 @@ export class Claims {
   /** An operation may have reached the arbiter and has no answer yet. */
   get isOpen(): boolean {
     return this.#operation.open !== undefined;
+  }
+  /** On the way to a question, or from its answer to writing alone. */
+  get underWay(): boolean {
+    return this.isOpen || this.#flushing || this.#becomingAlone;
   }
   get isFlushing(): boolean {
     return this.#flushing;
@@ -104,10 +118,10 @@ export class Claims {
     const last = state.path.at(-1);
     if (this.#parts.arbiter === undefined) {
       decisions.add(rule, 'go on alone', because);
-      const operationId = this.#host.operationId();
-      this.#granted({ expected: undefined, next: nextRecord(state.generation, state.self, operationId) });
+      const next = nextRecord(state.generation, state.self, this.#host.operationId());
+      this.#granted({ expected: undefined, next }, undefined);
     } else if (last !== undefined && state.holder === state.self) {
-      this.#confirmRecord(last);
+      this.#confirmRecord();
     } else {
       decisions.add(rule, 'ask the arbiter', because);
       const expected =
@@ -115,14 +129,15 @@ export class Claims {
           ? undefined
           : { generation: state.generation, holder: state.holder, operationId: last };
       const next = nextRecord(expected?.generation ?? 0, state.self, this.#host.operationId());
-      this.#flushThenBegin({ expected, next });
+      this.#flushThenBegin({ store: state.arbiterStore, expected, next });
     }
   }
 
-  /** An operation that was prepared elsewhere; without an arbiter it is granted. */
+  /** An operation that was prepared elsewhere, for the store that this copy knows unless it names another; without an arbiter it is granted. */
   begin(operation: PendingOperation): void {
-    if (this.#parts.arbiter === undefined && operation.next.holder !== 'both') this.#granted(operation);
-    else this.#operation.begin(operation);
+    if (this.#parts.arbiter === undefined && operation.next.holder !== 'both')
+      this.#granted(operation, undefined);
+    else this.#operation.begin({ store: this.#mirror.state.arbiterStore, ...operation });
   }
 
   /** An intent that an earlier process left. */
@@ -148,10 +163,13 @@ export class Claims {
   standsDown(): void {
     this.#turn += 1;
     this.#becomingAlone = false;
+    this.#flushing = false;
+    this.#readingRecord = false;
   }
 
   /** The module stops: nothing is sent any more, and an open intent stays in the superblock. */
   stop(): void {
+    this.standsDown();
     this.#operation.stop();
   }
 
@@ -189,14 +207,17 @@ export class Claims {
   #flushThenBegin(operation: PendingOperation): void {
     const { replicas, secondary } = this.#parts;
     this.#flushing = true;
+    const turn = this.#turn;
     secondary.whenIdle(() =>
       forEachReplica(
         replicas,
         (replica, flushed) => replica.device.flush(completion(flushed)),
         (ok) => {
-          this.#flushing = false;
+          const isCurrent = this.#turn === turn;
+          if (isCurrent) this.#flushing = false;
           const { state, disk, run, pairing } = this.#mirror;
           if (!ok) return disk.failed('every volume', 'the flush before asking the arbiter');
+          if (!isCurrent) return;
           const stillWanted =
             state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
           if (run === 'stopped' || this.#host.handing() || disk.present || !stillWanted) return;
@@ -210,12 +231,14 @@ export class Claims {
   }
 
   /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
-  #confirmRecord(last: OperationId): void {
+  #confirmRecord(): void {
     const { clock, arbiter } = this.#parts;
     if (this.#readingRecord || clock.nowMs() < this.#readNotBeforeMs) return;
     this.#readingRecord = true;
+    const turn = this.#turn;
     arbiter?.read((answer) => {
-      const { run, disk, decisions } = this.#mirror;
+      if (this.#turn !== turn) return;
+      const { run, disk } = this.#mirror;
       this.#readingRecord = false;
       this.#readNotBeforeMs = clock.nowMs() + retryIntervalMs;
       if (run === 'stopped' || this.#host.peerAnswers() || this.#host.arbiterInUse() || disk.present) return;
@@ -224,28 +247,34 @@ export class Claims {
         return;
       }
       this.problem = '';
-      if (answer.record?.operationId !== last) return this.#refusedBy(answer.record);
-      decisions.add('record-names-this-node', 'go on alone', "the arbiter's record still names this node");
-      this.forced = false;
-      this.becomeAlone();
+      this.#follow(answer.record, answer.store);
     });
   }
 
   #resolved(outcome: OperationOutcome): void {
     this.problem = '';
-    if (outcome.kind === 'granted') this.#granted(outcome.operation);
-    else this.#refusedBy(outcome.record);
+    switch (outcome.kind) {
+      case 'granted':
+        return this.#granted(outcome.operation, outcome.store);
+      case 'refused':
+        return this.#follow(outcome.record, outcome.store);
+      case 'other-store':
+        return this.#follow(undefined, outcome.store);
+      default:
+        assertNever(outcome, 'outcome of an arbiter operation');
+    }
   }
 
-  #granted(operation: PendingOperation): void {
-    const { next } = operation;
+  #granted({ next }: PendingOperation, arbiterStore: StoreId | undefined): void {
     const { state, pairing, decisions, config, disk } = this.#mirror;
     const lineage = {
       ...lineageAfter(state, next),
+      arbiterStore,
       pending: undefined,
       peerData: 'unknown' as const,
     };
     this.forced = false;
+    this.obstacle = undefined;
     if (next.holder === 'both') {
       // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
       const base = state.base ?? state.path.at(-1);
@@ -274,27 +303,58 @@ export class Claims {
     });
   }
 
-  #refusedBy(record: ArbiterRecord | undefined): void {
+  /** What the record means for this copy, and that it happens. */
+  #follow(record: ArbiterRecord | undefined, store: StoreId): void {
     const { state, pairing, decisions } = this.#mirror;
-    const goOn = (): void => {
-      pairing.sayHello();
-      this.#host.changed();
-    };
-    if (record?.holder === state.peer) {
-      const because = `the arbiter's record says that ${state.peer} went on alone (generation ${record.generation})`;
-      decisions.add('arbiter-refused', 'destroy the VM and wait', because);
-      const data = state.data === 'up-to-date' ? 'outdated' : state.data;
-      this.#host.standDown(because, () => {
-        this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, goOn);
-      });
-      return;
+    const { action, rule, because } = decideRecord({ copy: state, record, store });
+    switch (action) {
+      case 'go-on-alone':
+        decisions.add(rule, 'go on alone', because);
+        this.forced = false;
+        return this.becomeAlone();
+      case 'stand-down': {
+        decisions.add(rule, 'destroy the VM and wait', because);
+        const data = state.data === 'up-to-date' ? 'outdated' : state.data;
+        return this.#host.standDown(because, () => {
+          this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, () => {
+            pairing.sayHello();
+            this.#host.changed();
+          });
+        });
+      }
+      case 'wait':
+        this.#wait(rule, because);
+        // The way to the arbiter may have led to a wrong one for a while only.
+        if (rule === 'other-store') this.#awaitOwnStore();
+        return;
+      default:
+        assertNever(action, 'what a record means');
     }
-    const found =
-      record === undefined ? 'no record' : `holder ${record.holder}, generation ${record.generation}`;
-    this.obstacle = `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`;
+  }
+
+  #wait(rule: string, because: string): void {
+    this.obstacle = because;
     this.forced = false;
-    decisions.add('record-does-not-fit', 'wait', this.obstacle);
-    this.#mirror.persist({ pending: undefined }, goOn);
+    this.#mirror.decisions.add(rule, 'wait', because);
+    this.#mirror.persist({ pending: undefined }, () => {
+      this.#mirror.pairing.sayHello();
+      this.#host.changed();
+    });
+  }
+
+  #awaitOwnStore(): void {
+    const { arbiter, clock } = this.#parts;
+    const { obstacle } = this;
+    clock.after(storeRetryIntervalMs, () => {
+      if (this.#mirror.run === 'stopped' || obstacle === undefined || this.obstacle !== obstacle) return;
+      arbiter?.read((answer) => {
+        if (this.obstacle !== obstacle) return;
+        const { arbiterStore } = this.#mirror.state;
+        if (answer.kind === 'no-answer' || answer.store !== arbiterStore) return this.#awaitOwnStore();
+        this.obstacle = undefined;
+        this.#host.changed();
+      });
+    });
   }
 }
 
@@ -307,6 +367,6 @@ function nextRecord(generation: number, holder: NodeName, operationId: Operation
  * Going on alone is decided before anything is asked, see `decideAlone`.
  */
 const noArbiter: Arbiter = {
-  swap: (_expected, next, answered) => answered({ kind: 'granted', record: next }),
+  swap: ({ next }, answered) => answered({ kind: 'granted', record: next, store: undefined }),
   read: (answered) => answered({ kind: 'no-answer', because: 'no arbiter is configured' }),
 };

@@ -40,11 +40,17 @@ function linkOf(phase: PairPhase): Axes['link'] {
   }
 }
 
+/** What people read first; a network that is down is said beside it, as long as another one carries the link. */
 export function deriveState(mirror: Mirror): DerivedState {
-  const situation = situationOf(mirror);
+  const derived = situationOf(mirror);
   const { slowness } = mirror.disk;
-  if (slowness === undefined || situation.readiness !== 'ready') return situation;
-  return { ...situation, readiness: 'transient', because: `${situation.because}; ${slowness}` };
+  const { channel, paths } = mirror.session;
+  const down = paths.flatMap(({ state, because }, index) =>
+    channel !== undefined && state === 'down' ? `; network ${index + 1} is down: ${because}` : [],
+  );
+  const said = { ...derived, because: `${derived.because}${down.join('')}` };
+  if (slowness === undefined || derived.readiness !== 'ready') return said;
+  return { ...said, readiness: 'transient', because: `${said.because}; ${slowness}` };
 }
 
 function situationOf(mirror: Mirror): DerivedState {
@@ -68,6 +74,9 @@ function situationOf(mirror: Mirror): DerivedState {
     if (mirror.config.hasVm && mirror.vm !== 'running') {
       return { state, readiness: 'transient', because: `this node is primary and its VM is ${mirror.vm}` };
     }
+    const { obstacle } = mirror.claims;
+    if (phase === 'finishing' && obstacle !== undefined)
+      return { state, readiness: 'not-ready', because: `both copies are equal; ${obstacle}` };
     if (phase === 'in-sync') return { state, readiness: 'ready', because: 'both copies hold every write' };
     if (state === 'PRIM') {
       return {

@@ -54,7 +54,8 @@ export interface MirrorPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly ids: IdSource;
-  readonly transport: LinkTransport;
+  /** One per network between the nodes, in the order of preference. */
+  readonly transports: readonly LinkTransport[];
   /** `undefined`: no arbiter. */
   readonly arbiter: Arbiter | undefined;
   readonly metadata: MirrorMetadata;

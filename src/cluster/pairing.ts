@@ -40,6 +40,7 @@ export type PairPhase =
   | 'in-sync';
 
 type Proposal = Extract<ControlMessage, { type: 'propose' }>;
+type ToldInSync = Extract<ControlMessage, { type: 'in-sync' }>;
 type PersistPatch = Partial<PersistentState>;
 
 /** What pairing needs of the module around it. */
@@ -121,6 +122,11 @@ export class Pairing {
     return this.#theirs;
   }
 
+  /** The peer is connected and holds nothing of this module. */
+  get peerIsNew(): boolean {
+    return this.phase === 'handshake' && this.#theirs?.facts.data === 'fresh';
+  }
+
   /** The peer is connected and its copy holds every write that was acknowledged: this one may be given up. */
   get peerHoldsAll(): boolean {
     const { phase } = this;
@@ -195,7 +201,7 @@ export class Pairing {
       case 'accept':
         return this.#accepted(message.round, message.peerRound);
       case 'in-sync':
-        return this.#toldInSync(message.path, message.generation);
+        return this.#toldInSync(message);
       case 'in-sync-persisted':
         return this.#peerIsInSync(message.generation);
       case 'progress':
@@ -473,44 +479,55 @@ export class Pairing {
             return this.#mirror.persist({ peerData: 'unknown' }, () => this.#tellInSync(channel));
           }
           this.#pointOfNoReturn = true;
-          const operationId = this.#host.operationId();
-          const { generation, holder } = state;
-          assertInvariant(holder !== undefined, 'a source has a lineage');
-          this.#host.beginOperation({
-            expected: { generation, holder, operationId: state.path.at(-1) as OperationId },
-            next: { generation: generation + 1, holder: 'both', operationId },
-          });
+          this.#askForBoth();
         },
       );
+    });
+  }
+
+  #askForBoth(): void {
+    const operationId = this.#host.operationId();
+    const { generation, holder, path } = this.#mirror.state;
+    assertInvariant(holder !== undefined, 'a source has a lineage');
+    this.#host.beginOperation({
+      expected: { generation, holder, operationId: path.at(-1) as OperationId },
+      next: { generation: generation + 1, holder: 'both', operationId },
     });
   }
 
   /** The arbiter's record says `both` now, and this node has persisted it. */
   recordSaysBoth(): void {
     const channel = this.#channel;
-    if (this.phase === 'finishing' && channel !== undefined) this.#tellInSync(channel);
+    if ((this.phase === 'finishing' || this.phase === 'in-sync') && channel !== undefined)
+      this.#tellInSync(channel);
   }
 
   #tellInSync(channel: PeerChannel): void {
     if (this.#channel !== channel) return;
-    const { path, generation } = this.#mirror.state;
+    const { path, generation, arbiterStore } = this.#mirror.state;
     if (this.#resync !== undefined) this.#tellProgress(this.#resync, channel);
-    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });
+    const store = arbiterStore === undefined ? {} : { arbiterStore };
+    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both', ...store });
   }
 
   /** Target: the copies are equal; persist it, then say so. */
-  #toldInSync(path: readonly OperationId[], generation: number): string | undefined {
+  #toldInSync({ path, generation, arbiterStore }: ToldInSync): string | undefined {
     const channel = this.#channel;
-    if (this.phase !== 'resync-target' && this.phase !== 'compare-target')
-      return 'in-sync outside of a resync';
-    if (this.#mirror.disk.present) return 'in-sync to a node whose disk does not work';
-    const patch: PersistPatch = {
-      data: 'up-to-date',
-      role: 'secondary',
+    const record: PersistPatch = {
       path: path.slice(-pathEntriesMax),
       generation,
       holder: 'both',
       base: path.at(-1),
+      arbiterStore,
+    };
+    if (this.phase === 'in-sync' && this.#parts.primary.gate === 'closed') return this.#toldNewRecord(record);
+    if (this.phase !== 'resync-target' && this.phase !== 'compare-target')
+      return 'in-sync outside of a resync';
+    if (this.#mirror.disk.present) return 'in-sync to a node whose disk does not work';
+    const patch: PersistPatch = {
+      ...record,
+      data: 'up-to-date',
+      role: 'secondary',
       peerData: 'unknown',
       diskDoubt: this.#mirror.disk.doubtAfterResync,
       bootId: this.#mirror.config.bootId,
@@ -533,8 +550,23 @@ export class Pairing {
     return undefined;
   }
 
+  /** The record of a pair in sync was made anew, with another generation; the copies are what they were. */
+  #toldNewRecord(record: PersistPatch): undefined {
+    const channel = this.#channel;
+    const { generation } = record;
+    this.#mirror.persist(record, () => {
+      this.#host.pairIsInSync();
+      if (this.#channel === channel && generation !== undefined)
+        channel?.control({ type: 'in-sync-persisted', generation });
+    });
+  }
+
   #peerIsInSync(generation: number): string | undefined {
     const { state } = this.#mirror;
+    if (this.phase === 'in-sync' && generation === state.generation && this.#parts.primary.gate === 'open') {
+      this.#mirror.persist({ base: state.path.at(-1) }, () => this.#host.pairIsInSync());
+      return undefined;
+    }
     if (this.phase !== 'finishing' || generation !== state.generation)
       return 'in-sync-persisted for something else';
     this.resumeWithBoot = this.#theirs?.facts.bootId;

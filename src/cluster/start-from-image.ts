@@ -105,7 +105,12 @@ export class StartFromImage {
         const next = 'start the arbiter or repair the way to it, then give the command again';
         return then(new WorldError('arbiter-unreachable', { wanted, found: answer.because, next }));
       }
-      const { record } = answer;
+      const { record, store } = answer;
+      const { arbiterStore } = this.#host.mirror.state;
+      if (arbiterStore !== undefined && store !== arbiterStore) {
+        const found = 'other records: they were made anew, or restored, or are of another arbiter';
+        return then(refusal('the records of the arbiter that this copy knows', found, 'bring them back'));
+      }
       if (record !== undefined && record.generation >= image.generation) return then(record);
       const found = record === undefined ? 'no record' : `generation ${record.generation}`;
       const next = 'see "both servers wait" in docs/setup.md: the history of this module was lost';

@@ -1,5 +1,5 @@
 /**
- * The on-disk metadata format, versions 1 and 2: the one place that says which byte means what. One file per module and node.
+ * The on-disk metadata format, versions 1 to 3: the one place that says which byte means what. One file per module and node.
  *
  *   offset 0       superblock copy 0 (4 KiB)
  *   offset 16384   superblock copy 1 (4 KiB)
@@ -29,9 +29,8 @@
  * - Opening syncs before it reads: after a crash of the process alone, the newest blocks may be in the page cache only.
  * - Creation writes all areas, syncs, and only then writes the superblocks: a file without superblock was never used.
  *   Everything is written, not left as holes, so that later syncs do not have to allocate.
- * - A superblock says version 2 only while it holds what version 1 cannot say: that its disk is in doubt. An older program
- *   refuses such a file as a whole and never goes on with the other copy, which does not know of the doubt. Everything
- *   else is written as version 1, so that an older program reads it.
+ * - A superblock says the lowest version that can say what it holds: 2 when its disk is in doubt, 3 when it knows the store of the
+ *   arbiter's record. An older program refuses such a file as a whole and never goes on with the other copy, which knows less.
  * - Damage beyond a torn write is answered with more dirty bits: a bitmap page without a whole slot is all dirty, a
  *   ring without a whole block makes the volume all dirty.
  */
@@ -41,10 +40,11 @@ import { blockSizeBytes, extentSizeBytes, hotExtentsMax, pathEntriesMax, volumes
 import type { PersistentState, VolumeIdentity } from './state.ts';
 
 /** All format versions that this program reads. */
-export const formatVersions = [1, 2] as const;
+export const formatVersions = [1, 2, 3] as const;
 
-/** The oldest version that can say it: 2 only with a disk in doubt. */
+/** The oldest version that can say it. */
 export function formatVersionOf(state: PersistentState): (typeof formatVersions)[number] {
+  if (state.arbiterStore !== undefined || state.pending?.store !== undefined) return 3;
   return state.diskDoubt === 'none' ? 1 : 2;
 }
 
@@ -123,7 +123,10 @@ export const superblockFields = layout('superblock', metadataBlockBytes, {
   pendingNext: [368, arbiterRecordBytes],
   path: [424, 16 * pathEntriesMax],
   volumes: [1448, volumeEntryBytes * volumesMax],
-  reserved2: [3240, 856],
+  /** Since version 3, zero before: the store of the arbiter's record, and that of the pending operation. */
+  arbiterStore: [3240, 16],
+  pendingStore: [3256, 16],
+  reserved2: [3272, 824],
 });
 
 /** Meaning of the numbers in the superblock; the order is part of the format. */
@@ -131,7 +134,14 @@ export const dataFlags = ['fresh', 'up-to-date', 'outdated', 'inconsistent'] as 
 export const roles = ['primary', 'secondary'] as const;
 export const peerDataFlags = ['unknown', 'outdated', 'inconsistent'] as const;
 export const diskDoubts = ['none', 'flush-failed', 'file-replaced'] as const;
-export const presence = { base: 1, holder: 2, pending: 4, pendingExpected: 8 } as const;
+export const presence = {
+  base: 1,
+  holder: 2,
+  pending: 4,
+  pendingExpected: 8,
+  arbiterStore: 16,
+  pendingStore: 32,
+} as const;
 
 /** Extent indices in one activity-log block. */
 export const logEntriesMax = 1016;

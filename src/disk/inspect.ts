@@ -181,6 +181,7 @@ function renderState(state: PersistentState): string[] {
     pending === undefined
       ? '  no pending operation'
       : `  pending: ${renderRecord(pending.expected)} -> ${renderRecord(pending.next)}`,
+    `  store of the arbiter's record: ${state.arbiterStore ?? 'not known'}`,
     `  boot ${state.bootId}`,
   ];
 }

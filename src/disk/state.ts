@@ -31,8 +31,13 @@ export interface ArbiterRecord {
   readonly operationId: OperationId;
 }
 
+/** Identity of a store of arbiter records, 32 hex digits, drawn when the store was made. */
+export type StoreId = string;
+
 /** A compare-and-swap that was decided, persisted, and is sent until the arbiter answers for its id. */
 export interface PendingOperation {
+  /** The only store that may carry it out; absent: the module does not know its store yet, and any will do. */
+  readonly store?: StoreId | undefined;
   /** `undefined`: the module has no record yet. */
   readonly expected: ArbiterRecord | undefined;
   readonly next: ArbiterRecord;
@@ -64,6 +69,8 @@ export interface PersistentState {
   /** What the peer has durably confirmed of its own copy; `unknown` when nothing holds. */
   readonly peerData: 'unknown' | 'outdated' | 'inconsistent';
   readonly pending: PendingOperation | undefined;
+  /** The store of the record that the last entry of `path` stands for; absent: not known yet, or there is no arbiter. */
+  readonly arbiterStore?: StoreId | undefined;
   /** Boot of this host that last wrote this superblock. */
   readonly bootId: BootId;
 }

@@ -58,6 +58,8 @@ export function encodeSuperblock(superblock: Superblock): Uint8Array {
   if (state.holder !== undefined) putText(bytes, at.holder, state.holder);
   if (state.pending?.expected !== undefined) putRecord(bytes, at.pendingExpected, state.pending.expected);
   if (state.pending !== undefined) putRecord(bytes, at.pendingNext, state.pending.next);
+  if (state.pending?.store !== undefined) putId(bytes, at.pendingStore[0], state.pending.store);
+  if (state.arbiterStore !== undefined) putId(bytes, at.arbiterStore[0], state.arbiterStore);
   assertInvariant(state.path.length <= pathEntriesMax, 'the path fits its field');
   bytes[at.pathCount[0]] = state.path.length;
   state.path.forEach((id, index) => putId(bytes, at.path[0] + index * 16, id));
@@ -127,7 +129,9 @@ function presenceOf(state: PersistentState): number {
     (state.base === undefined ? 0 : format.presence.base) |
     (state.holder === undefined ? 0 : format.presence.holder) |
     (state.pending === undefined ? 0 : format.presence.pending) |
-    (state.pending?.expected === undefined ? 0 : format.presence.pendingExpected)
+    (state.pending?.expected === undefined ? 0 : format.presence.pendingExpected) |
+    (state.arbiterStore === undefined ? 0 : format.presence.arbiterStore) |
+    (state.pending?.store === undefined ? 0 : format.presence.pendingStore)
   );
 }
 
@@ -188,9 +192,11 @@ function getPending(bytes: Uint8Array, present: number): PendingOperation | 'non
   if ((present & format.presence.pending) === 0) return 'none';
   const next = getRecord(bytes, at.pendingNext);
   if (next === undefined) return undefined;
-  if ((present & format.presence.pendingExpected) === 0) return { expected: undefined, next };
+  const store =
+    (present & format.presence.pendingStore) === 0 ? {} : { store: getId(bytes, at.pendingStore[0]) };
+  if ((present & format.presence.pendingExpected) === 0) return { ...store, expected: undefined, next };
   const expected = getRecord(bytes, at.pendingExpected);
-  return expected === undefined ? undefined : { expected, next };
+  return expected === undefined ? undefined : { ...store, expected, next };
 }
 
 /** Reads all fields; what it overlooks (wrong areas, unused bytes) shows when the result is encoded again. */
@@ -231,6 +237,9 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
     diskDoubt,
     peerData,
     pending: pending === 'none' ? undefined : pending,
+    ...((present & format.presence.arbiterStore) === 0
+      ? {}
+      : { arbiterStore: getId(bytes, at.arbiterStore[0]) }),
     bootId: getId(bytes, at.bootId[0]),
   };
   return { sequence, state, areas: volumes.areas, fileSizeBytes };

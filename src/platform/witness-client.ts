@@ -18,7 +18,7 @@ import {
   witnessProtocolVersion,
 } from '../arbiter/witness-protocol.ts';
 import { WorldError } from '../base/errors.ts';
-import type { ArbiterRecord } from '../disk/state.ts';
+import type { ArbiterRecord, PendingOperation, StoreId } from '../disk/state.ts';
 import { type TlsIdentity } from './tls.ts';
 import { dialParty, type SocketAddress } from './tls-sockets.ts';
 import type { TLSSocket } from 'node:tls';
@@ -38,7 +38,7 @@ export interface WitnessArbiterOptions {
 
 /** `sent`: whether any byte of the request was handed to the operating system. */
 type Outcome =
-  | { readonly kind: 'response'; readonly response: WitnessResponse }
+  | { readonly kind: 'response'; readonly response: WitnessResponse; readonly store: StoreId }
   | { readonly kind: 'nothing'; readonly sent: boolean; readonly because: string };
 
 /** Id of the only request of a connection. */
@@ -51,20 +51,18 @@ export class WitnessArbiter implements Arbiter {
     this.#options = options;
   }
 
-  swap(
-    expected: ArbiterRecord | undefined,
-    next: ArbiterRecord,
-    answered: (answer: ArbiterAnswer) => void,
-  ): void {
+  swap({ store, expected, next }: PendingOperation, answered: (answer: ArbiterAnswer) => void): void {
     const { moduleId } = this.#options;
-    const request = { id: requestId, op: 'swap', moduleId, expected: expected ?? null, next } as const;
+    const named = { store: store ?? null, expected: expected ?? null };
+    const request = { id: requestId, op: 'swap', moduleId, ...named, next } as const;
     this.#ask(request, (outcome) => answered(swapAnswer(outcome, next)));
   }
 
   read(answered: (answer: ReadAnswer) => void): void {
     this.#ask({ id: requestId, op: 'read', moduleId: this.#options.moduleId }, (outcome) => {
       if (outcome.kind === 'response' && outcome.response.kind === 'record') {
-        return answered({ kind: 'record', record: outcome.response.record ?? undefined });
+        const { response, store } = outcome;
+        return answered({ kind: 'record', record: response.record ?? undefined, store });
       }
       answered({ kind: 'no-answer', because: whyNothing(outcome) });
     });
@@ -94,6 +92,7 @@ function converse(
   const lines = new LineCutter();
   let sent = false;
   let settled = false;
+  let store: StoreId = '';
   const settle = (outcome: Outcome): void => {
     if (settled) return;
     settled = true;
@@ -108,6 +107,7 @@ function converse(
       const hello = parseHello(line);
       if (!hello.ok) return giveUp(`protocol-violation: hello of the witness: ${hello.problem}`);
       const { protocol } = hello.value.hello;
+      store = hello.value.hello.store;
       if (protocol < witnessProtocolVersion)
         return giveUp(`the witness speaks only version ${protocol} of the protocol`);
       sent = true;
@@ -119,7 +119,7 @@ function converse(
     if (response.value.kind !== 'failure' && response.value.id !== request.id) {
       return giveUp('protocol-violation: the witness answered another request');
     }
-    settle({ kind: 'response', response: response.value });
+    settle({ kind: 'response', response: response.value, store });
   };
   const deadline = setTimeout(
     () => giveUp(`no answer within the deadline (${sent ? 'sent' : 'not sent'})`),
@@ -152,11 +152,12 @@ function whyNothing(outcome: Outcome): string {
  */
 function swapAnswer(outcome: Outcome, next: ArbiterRecord): ArbiterAnswer {
   if (outcome.kind === 'response') {
-    const { response } = outcome;
+    const { response, store } = outcome;
     if (response.kind === 'granted' && sameRecord(response.record, next)) {
-      return { kind: 'granted', record: response.record };
+      return { kind: 'granted', record: response.record, store };
     }
-    if (response.kind === 'refused') return { kind: 'refused', record: response.record ?? undefined };
+    if (response.kind === 'refused') return { kind: 'refused', record: response.record ?? undefined, store };
+    if (response.kind === 'other-store') return { kind: 'other-store', store };
   }
   return {
     kind: 'no-answer',

@@ -10,14 +10,15 @@
  * A file is two lines: a JSON object {format, clusterId, moduleId, record}, and `sha256 HEX` of the first
  * line.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { decideSwap, type SwapAction } from '../arbiter/compare-and-swap.ts';
 import { parseRecord } from '../arbiter/witness-protocol.ts';
 import type { Decision } from '../base/decision.ts';
 import { WorldError } from '../base/errors.ts';
-import type { ArbiterRecord } from '../disk/state.ts';
+import { hexIdPattern } from '../base/identity.ts';
+import type { ArbiterRecord, StoreId } from '../disk/state.ts';
 import { flushDirectory, ReplaceError, replaceFile, unfinishedPattern } from '../platform/durable-file.ts';
 import { type ExclusiveLock, takeExclusiveLock } from '../platform/exclusive-lock.ts';
 
@@ -28,6 +29,8 @@ export interface RecordKey {
 }
 
 const recordFormat = 1;
+/** Beside the record files. */
+const identityFile = 'store-id';
 const recordFileMode = 0o600;
 const directoryMode = 0o700;
 /** Far above what a record needs; longer files are not ours. */
@@ -87,6 +90,8 @@ export function decodeRecordFile(file: string, key: RecordKey, text: string): Ar
 }
 
 export class RecordStore {
+  /** Drawn when the store was made: a directory that was lost and made anew is another store. */
+  readonly id: StoreId;
   readonly #directory: string;
   readonly #lock: ExclusiveLock;
   readonly #fatal: (error: WorldError) => void;
@@ -94,7 +99,13 @@ export class RecordStore {
   readonly #underWay = new Map<string, Promise<unknown>>();
   #failed: WorldError | undefined;
 
-  private constructor(directory: string, lock: ExclusiveLock, fatal: (error: WorldError) => void) {
+  private constructor(
+    directory: string,
+    id: StoreId,
+    lock: ExclusiveLock,
+    fatal: (error: WorldError) => void,
+  ) {
+    this.id = id;
     this.#directory = directory;
     this.#lock = lock;
     this.#fatal = fatal;
@@ -108,16 +119,18 @@ export class RecordStore {
   static async open(directory: string, fatal: (error: WorldError) => void): Promise<RecordStore> {
     await makeDirectory(directory);
     const lock = takeExclusiveLock(path.join(directory, 'lock'), `process that uses ${directory}`);
+    let id: StoreId;
     try {
       for (const name of await readdir(directory)) {
         if (unfinishedPattern.test(name)) await unlink(path.join(directory, name));
       }
       await flushDirectory(directory);
+      id = await readIdentity(path.join(directory, identityFile));
     } catch (error) {
       lock.release();
-      throw storageFailed(directory, error);
+      throw error instanceof WorldError ? error : storageFailed(directory, error);
     }
-    return new RecordStore(directory, lock, fatal);
+    return new RecordStore(directory, id, lock, fatal);
   }
 
   /** Throws `WorldError` record-damaged or storage-failed. */
@@ -186,6 +199,22 @@ export class RecordStore {
       throw problem;
     }
   }
+}
+
+/** Reads the identity of the store, or gives it one. Throws `WorldError` record-damaged. */
+async function readIdentity(file: string): Promise<StoreId> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    const id = randomBytes(16).toString('hex');
+    await replaceFile(file, `${id}\n`, recordFileMode);
+    return id;
+  }
+  const id = text.trim();
+  if (hexIdPattern.test(id)) return id;
+  throw damaged(file, `${text.length} bytes that are no identity of a store`);
 }
 
 async function makeDirectory(directory: string): Promise<void> {

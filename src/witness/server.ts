@@ -76,6 +76,7 @@ async function answerRequest(
     if (request.op === 'read') {
       return { id, kind: 'record', record: (await store.read(key)) ?? null };
     }
+    if (request.store !== null && request.store !== store.id) return { id, kind: 'other-store' };
     const { expected, next } = request;
     if (next.holder !== 'both' && next.holder !== party.name) {
       const because = `node ${party.name} may claim for itself or for both, not for ${next.holder}`;
@@ -146,6 +147,12 @@ function serve(socket: TLSSocket, party: Party, options: WitnessOptions): void {
   );
   socket.on('data', arrived);
   socket.write(
-    encodeLine({ hello: { protocol: witnessProtocolVersion, witness: options.identity.self.name } }),
+    encodeLine({
+      hello: {
+        protocol: witnessProtocolVersion,
+        witness: options.identity.self.name,
+        store: options.store.id,
+      },
+    }),
   );
 }

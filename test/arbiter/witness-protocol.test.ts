@@ -25,6 +25,7 @@ const requestArbitrary: fc.Arbitrary<WitnessRequest> = fc.oneof(
     id: idArbitrary,
     op: fc.constant('swap' as const),
     moduleId: moduleIdArbitrary,
+    store: fc.option(fc.stringMatching(/^[0-9a-f]{32}$/)),
     expected: fc.option(recordArbitrary),
     next: recordArbitrary,
   }),

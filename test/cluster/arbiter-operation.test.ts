@@ -19,7 +19,8 @@ const claim: PendingOperation = { expected: record(1, 'both'), next: record(2, '
 
 const unsent: ArbiterAnswer = { kind: 'no-answer', sent: false, because: 'connection refused' };
 const lost: ArbiterAnswer = { kind: 'no-answer', sent: true, because: 'no answer in time' };
-const granted: ArbiterAnswer = { kind: 'granted', record: claim.next };
+const store = 'a'.repeat(32);
+const granted: ArbiterAnswer = { kind: 'granted', record: claim.next, store };
 
 class Fixture {
   readonly clock = new VirtualClock();
@@ -34,7 +35,7 @@ class Fixture {
 
   constructor() {
     const arbiter: Arbiter = {
-      swap: (_expected, next, answered) => {
+      swap: ({ next }, answered) => {
         this.events.push('send');
         expect(this.durable?.next, 'sent only what is durable').to.equal(next);
         this.swaps.push({ next, answered });
@@ -101,7 +102,7 @@ describe('arbiter operation', () => {
       expect(fixture.swaps.map(({ next }) => next.operationId)).to.deep.equal([claim.next.operationId]);
     }
     fixture.answer(granted);
-    expect(fixture.outcomes).to.deep.equal([{ kind: 'granted', operation: claim }]);
+    expect(fixture.outcomes).to.deep.equal([{ ...granted, operation: claim }]);
     expect(fixture.operation.open).to.equal(undefined);
     expect(fixture.clock.pendingCount).to.equal(0);
   });
@@ -114,8 +115,10 @@ describe('arbiter operation', () => {
 
   it('a refusal ends it and brings the record that stands', () => {
     const fixture = new Fixture().begun();
-    fixture.answer({ kind: 'refused', record: record(2, 'B') });
-    expect(fixture.outcomes).to.deep.equal([{ kind: 'refused', operation: claim, record: record(2, 'B') }]);
+    fixture.answer({ kind: 'refused', record: record(2, 'B'), store });
+    expect(fixture.outcomes).to.deep.equal([
+      { kind: 'refused', operation: claim, record: record(2, 'B'), store },
+    ]);
     expect(fixture.operation.open).to.equal(undefined);
   });
 
@@ -237,11 +240,11 @@ describe('arbiter operation', () => {
     const late = fixture.swaps.shift();
     fixture.operation.stop();
     fixture.operation.continue(claim);
-    late?.answered({ kind: 'refused', record: record(2, 'B') });
+    late?.answered({ kind: 'refused', record: record(2, 'B'), store });
     expect(fixture.outcomes).to.deep.equal([]);
     expect(fixture.operation.open).to.equal(claim);
     fixture.answer(granted);
-    expect(fixture.outcomes).to.deep.equal([{ kind: 'granted', operation: claim }]);
+    expect(fixture.outcomes).to.deep.equal([{ ...granted, operation: claim }]);
   });
 
   it('however answers, withdrawals and time fall, it is granted, or it was withdrawn and can never have been granted', () => {

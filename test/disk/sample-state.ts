@@ -57,8 +57,13 @@ export const anyState: fc.Arbitrary<PersistentState> = fc.record({
   data: fc.constantFrom('fresh', 'up-to-date', 'outdated', 'inconsistent'),
   diskDoubt: fc.constantFrom('none', 'flush-failed', 'file-replaced'),
   peerData: fc.constantFrom('unknown', 'outdated', 'inconsistent'),
-  pending: fc.option(fc.record({ expected: fc.option(anyRecord, { nil: undefined }), next: anyRecord }), {
-    nil: undefined,
-  }),
+  pending: fc.option(
+    fc.record(
+      { store: anyId, expected: fc.option(anyRecord, { nil: undefined }), next: anyRecord },
+      { requiredKeys: ['expected', 'next'] },
+    ),
+    { nil: undefined },
+  ),
+  arbiterStore: anyId,
   bootId: anyId,
 });

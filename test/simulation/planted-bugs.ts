@@ -160,10 +160,10 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: pairing,
-        find: "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });",
+        find: "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both', ...store });",
         replace:
           '    this.#mirror.persist({ base: path.at(-1) }, () => {});\n' +
-          "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both' });",
+          "    channel.control({ type: 'in-sync', path: [...path], generation, holder: 'both', ...store });",
       },
     ],
   },
@@ -333,8 +333,9 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: pairing,
-        find: '          this.#host.beginOperation({',
-        replace: '          this.#tellInSync(channel);\n          this.#host.beginOperation({',
+        find: '          this.#pointOfNoReturn = true;\n          this.#askForBoth();',
+        replace:
+          '          this.#pointOfNoReturn = true;\n          this.#tellInSync(channel);\n          this.#askForBoth();',
       },
     ],
   },
@@ -360,6 +361,18 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
         file: primary,
         find: '        mutation.failed = true;\n        this.#awaitingPeer.delete(mutation);\n',
         replace: '        mutation.error = undefined;\n',
+      },
+    ],
+  },
+  'supervisor-ignores-the-link': {
+    because:
+      'the supervisor pauses the VM of a hung module by its watchdog only, however long the link has been silent',
+    seedsMax: 600,
+    edits: [
+      {
+        file: 'src/supervisor/module-watch.ts',
+        find: '    this.#lastAnswerMs = this.#clock.nowMs();\n    this.#limitGuest(pauseByMs);\n',
+        replace: '    this.#lastAnswerMs = this.#clock.nowMs();\n',
       },
     ],
   },

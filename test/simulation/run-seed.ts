@@ -7,6 +7,7 @@ import { keepsDisksBusy } from './busy-disks.ts';
 import { type Coverage, countFault, possibleCells } from './coverage.ts';
 import { acceptsDoubtfulDisks, canStrike, type FaultName, faultNames, faultTable, heal } from './faults.ts';
 import type { SimulatedHost } from './simulated-host.ts';
+import { Random } from './random.ts';
 import { World, type WorldOptions } from './world.ts';
 
 const mebibyte = 1024 * 1024;
@@ -58,6 +59,11 @@ export function runSeed(seed: number): SeedReport {
   };
 }
 
+/** From a generator of its own, so that nothing else of a seed depends on it. */
+function networksOf(seed: number): number {
+  return new Random(seed).pick([1, 2, 2]);
+}
+
 /** Most worlds are small; some have several volumes, some more extents than the activity log holds. */
 function optionsOf(seed: number): WorldOptions {
   const options: WorldOptions = {
@@ -66,6 +72,7 @@ function optionsOf(seed: number): WorldOptions {
     clockDrift: seed % 3 === 0 ? 0.02 : seed % 3 === 1 ? -0.02 : 0,
     hasArbiter: seed % 10 !== 3,
     hasVm: seed % 10 !== 6,
+    networks: networksOf(seed),
   };
   if (seed % 10 !== 7) return options;
   return { ...options, volumeSizesBytes: [1100 * mebibyte], guestSweeps: true, guestThinkMs: 3 };

@@ -1,10 +1,10 @@
 /**
  * The arbiter of a simulated world: the shipped compare-and-swap rule behind a network that delays, loses answers,
- * repeats requests, and delivers some of them long after the asker gave up. Its record is never lost.
+ * repeats requests, and delivers some of them long after the asker gave up. Its store can be lost and made anew.
  */
 import type { Arbiter, ArbiterAnswer } from '../../src/arbiter/arbiter.ts';
 import { decideSwap } from '../../src/arbiter/compare-and-swap.ts';
-import type { ArbiterRecord } from '../../src/disk/state.ts';
+import type { ArbiterRecord, PendingOperation, StoreId } from '../../src/disk/state.ts';
 import type { Random } from './random.ts';
 import type { Life, SimulatedTime } from './simulated-time.ts';
 
@@ -23,6 +23,7 @@ export class SimulatedArbiter {
   onChange: (record: ArbiterRecord) => void = () => {};
   /** Nodes that cannot reach it. */
   readonly unreachableFrom = new Set<string>();
+  #stores = 1;
   readonly #time: SimulatedTime;
   readonly #random: Random;
   readonly #log: (text: string) => void;
@@ -36,7 +37,7 @@ export class SimulatedArbiter {
   /** The arbiter as one process of `node` reaches it. */
   reachedBy(node: string, life: Life): Arbiter {
     return {
-      swap: (expected, next, answered) => {
+      swap: (operation, answered) => {
         if (!this.running || this.unreachableFrom.has(node)) {
           const sent = this.#random.chance(0.2);
           this.#time.after(
@@ -46,7 +47,7 @@ export class SimulatedArbiter {
           );
           return;
         }
-        this.#ask(life, answered, () => this.#swap(node, expected, next));
+        this.#ask(life, answered, () => this.#swap(node, operation));
       },
       read: (answered) => {
         if (!this.running || this.unreachableFrom.has(node)) {
@@ -56,12 +57,12 @@ export class SimulatedArbiter {
         const noAnswer = (): void => answered({ kind: 'no-answer', because: 'no answer in time' });
         const deadline = this.#time.after(deadlineMs, noAnswer, life);
         this.#time.after(this.#random.between(0.2, 5), () => {
-          const { record } = this;
+          const { record, store } = this;
           this.#time.after(
             this.#random.between(0.2, 5),
             () => {
               deadline.cancel();
-              answered({ kind: 'record', record });
+              answered({ kind: 'record', record, store });
             },
             life,
           );
@@ -96,7 +97,26 @@ export class SimulatedArbiter {
     }
   }
 
-  #swap(node: string, expected: ArbiterRecord | undefined, next: ArbiterRecord): ArbiterAnswer | undefined {
+  /** The records are gone; the arbiter begins with an empty store. */
+  loseStore(): void {
+    this.#log('arbiter: its records are lost');
+    this.record = undefined;
+    this.#stores += 1;
+  }
+
+  /** What `loseStore` took away is back. */
+  findStore(record: ArbiterRecord | undefined): void {
+    this.#stores -= 1;
+    this.record = record;
+  }
+
+  get store(): StoreId {
+    return this.#stores.toString(16).padStart(32, '0');
+  }
+
+  #swap(node: string, { store: wanted, expected, next }: PendingOperation): ArbiterAnswer | undefined {
+    const { store } = this;
+    if (wanted !== undefined && wanted !== store) return { kind: 'other-store', store };
     const { action, rule } = decideSwap(this.record, expected, next);
     this.#log(
       `arbiter: ${node} asks ${expected?.generation ?? 0} -> ${next.generation}/${next.holder}: ${rule}`,
@@ -105,11 +125,11 @@ export class SimulatedArbiter {
       case 'write':
         this.record = action.record;
         this.onChange(action.record);
-        return { kind: 'granted', record: action.record };
+        return { kind: 'granted', record: action.record, store };
       case 'already':
-        return { kind: 'granted', record: action.record };
+        return { kind: 'granted', record: action.record, store };
       case 'refuse':
-        return { kind: 'refused', record: action.record };
+        return { kind: 'refused', record: action.record, store };
       case 'reject':
         throw new Error(`a node sent an operation that can never be right: ${rule}`);
     }

@@ -123,7 +123,7 @@ describe('witness record store', () => {
   it('what a crash left unfinished is removed at start', async () => {
     writeFileSync(path.join(directory, 'vm1-0.record.0123456789abcdef.tmp'), 'half');
     await openStore();
-    expect(readdirSync(directory)).to.deep.equal(['lock']);
+    expect(readdirSync(directory)).to.deep.equal(['lock', 'store-id']);
   });
 
   it('the directory vanished: nothing is granted', async () => {

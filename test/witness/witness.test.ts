@@ -24,7 +24,7 @@ const record = (generation: number, holder: string, id = generation): ArbiterRec
   operationId: id.toString(16).padStart(32, '0'),
 });
 const swap = (arbiter: Arbiter, expected: ArbiterRecord | undefined, next: ArbiterRecord) =>
-  new Promise<ArbiterAnswer>((resolve) => arbiter.swap(expected, next, resolve));
+  new Promise<ArbiterAnswer>((resolve) => arbiter.swap({ expected, next }, resolve));
 const read = (arbiter: Arbiter) => new Promise<ReadAnswer>((resolve) => arbiter.read(resolve));
 
 describe('witness', () => {
@@ -84,15 +84,19 @@ describe('witness', () => {
 
   it('a pair in sync loses its link: both claim, one is granted, the other sees by whom', async () => {
     const [alpha, beta] = [clientOf(cluster.alpha), clientOf(cluster.beta)];
-    expect(await read(alpha)).to.deep.equal({ kind: 'record', record: undefined });
+    expect(await read(alpha)).to.deep.equal({ kind: 'record', record: undefined, store: store.id });
     const both = record(1, 'both');
-    expect(await swap(alpha, undefined, both)).to.deep.equal({ kind: 'granted', record: both });
+    expect(await swap(alpha, undefined, both)).to.deep.equal({
+      kind: 'granted',
+      record: both,
+      store: store.id,
+    });
     const claims = [record(2, 'alpha', 2), record(2, 'beta', 3)] as const;
     const answers = await Promise.all([swap(alpha, both, claims[0]), swap(beta, both, claims[1])]);
     const granted = answers.find((answer) => answer.kind === 'granted');
     const refused = answers.find((answer) => answer.kind === 'refused');
     expect(refused?.record).to.deep.equal(granted?.record);
-    expect(await read(beta)).to.deep.equal({ kind: 'record', record: granted?.record });
+    expect(await read(beta)).to.deep.equal({ kind: 'record', record: granted?.record, store: store.id });
   });
 
   it('the same operation is asked again: granted again, unchanged', async () => {
@@ -100,21 +104,29 @@ describe('witness', () => {
     await swap(alpha, undefined, record(1, 'both'));
     await swap(alpha, record(1, 'both'), record(2, 'alpha'));
     const again = await swap(alpha, record(1, 'both'), record(2, 'alpha'));
-    expect(again).to.deep.equal({ kind: 'granted', record: record(2, 'alpha') });
+    expect(again).to.deep.equal({ kind: 'granted', record: record(2, 'alpha'), store: store.id });
   });
 
-  it('a node claims for the other one, or skips a generation: rejected, nothing changes', async () => {
+  it('a node claims for the other one, or goes back to an earlier generation: rejected, nothing changes', async () => {
     const alpha = clientOf(cluster.alpha);
     const forOther = await swap(alpha, undefined, record(1, 'beta'));
     expect(forOther).to.deep.include({ kind: 'no-answer', sent: true });
     expect(forOther)
       .to.have.property('because')
       .that.matches(/node alpha may claim for itself or for both, not for beta/);
-    const skipping = await swap(alpha, undefined, record(2, 'both'));
-    expect(skipping)
+    const goingBack = await swap(alpha, record(3, 'both'), record(2, 'both', 9));
+    expect(goingBack)
       .to.have.property('because')
       .that.matches(/generation-does-not-follow/);
-    expect(await read(alpha)).to.deep.equal({ kind: 'record', record: undefined });
+    expect(await read(alpha)).to.deep.equal({ kind: 'record', record: undefined, store: store.id });
+  });
+
+  it('an operation for another store, before or after it was lost: refused as such, nothing changes', async () => {
+    const alpha = clientOf(cluster.alpha);
+    const operation = { store: 'b'.repeat(32), expected: undefined, next: record(1, 'both') };
+    const answer = await new Promise((resolve) => alpha.swap(operation, resolve));
+    expect(answer).to.deep.equal({ kind: 'other-store', store: store.id });
+    expect(await read(alpha)).to.deep.equal({ kind: 'record', record: undefined, store: store.id });
   });
 
   it('a damaged record is said to be damaged', async () => {
@@ -145,7 +157,11 @@ describe('witness', () => {
     expect(distrusting)
       .to.have.property('because')
       .that.matches(/^certificate-rejected: wanted .*witness/);
-    expect(await read(clientOf(cluster.alpha))).to.deep.equal({ kind: 'record', record: undefined });
+    expect(await read(clientOf(cluster.alpha))).to.deep.equal({
+      kind: 'record',
+      record: undefined,
+      store: store.id,
+    });
   });
 
   it('one witness, two clusters: the certificate decides whose record it is', async () => {
@@ -211,7 +227,7 @@ describe('witness', () => {
   });
 
   it('the witness dies between request and answer, or never answers: it may have been granted', async () => {
-    const hello = encodeLine({ hello: { protocol: 1, witness: 'w' } });
+    const hello = encodeLine({ hello: { protocol: 1, witness: 'w', store: 'a'.repeat(32) } });
     const dying = await otherServer((socket) => {
       socket.write(hello);
       socket.once('data', () => socket.destroy());
@@ -231,7 +247,7 @@ describe('witness', () => {
   });
 
   it('answers that are not answers to the question do not count', async () => {
-    const hello = encodeLine({ hello: { protocol: 1, witness: 'w' } });
+    const hello = encodeLine({ hello: { protocol: 1, witness: 'w', store: 'a'.repeat(32) } });
     const wrong = [
       '{"id":1,"kind":"granted","record":{"generation":1,"holder":"beta","operationId":"' +
         'f'.repeat(32) +
