@@ -35,8 +35,8 @@ export interface LabFileOptions {
   readonly vm: VmConfig;
 }
 
-function hostIn({ separation }: LabRecord, machine: LabMachine): string {
-  return labHost(machine, 0, separation?.addresses);
+function hostIn({ separation }: LabRecord, machine: LabMachine, index = 0): string {
+  return labHost(machine, index, separation?.addresses);
 }
 
 export function randomHexId(): string {
@@ -63,7 +63,10 @@ function moduleDocument({ directory, record, timerProfile, encryption, vm }: Lab
     cluster: record.clusterId,
     module: { id: record.moduleId, name: labModule },
     nodes: Object.fromEntries(
-      labNodes.map((node) => [node, { link: { host: hostIn(record, node), port: record.ports[node] } }]),
+      labNodes.map((node) => {
+        const links = record.ports[node].map((port, index) => ({ host: hostIn(record, node, index), port }));
+        return [node, links.length === 1 ? { link: links[0] } : { links }];
+      }),
     ),
     encryption: encryption ?? 'on',
     arbiter: { kind: 'witness', host: hostIn(record, 'witness'), port: record.ports.witness },

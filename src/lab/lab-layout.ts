@@ -41,7 +41,8 @@ const labSchema = z.object({
   clusterId: z.string().regex(hexIdPattern),
   moduleId: z.string().regex(hexIdPattern),
   sizeBytes: z.number().int(),
-  ports: z.object({ A: z.number(), B: z.number(), witness: z.number() }),
+  /** Of the nodes, one per network. */
+  ports: z.object({ A: z.array(z.number()), B: z.array(z.number()), witness: z.number() }),
   programs: programSchema,
   /** Absent: all machines are on loopback addresses. */
   separation: separationSchema.optional(),

@@ -178,7 +178,7 @@ const refusals: readonly Refusal[] = [
   {
     situation: 'the port of the link is taken',
     node: 'B',
-    prepare: () => occupyPort(labHost('B'), readLabRecord(pair.lab.directory).ports.B),
+    prepare: () => occupyPort(labHost('B'), readLabRecord(pair.lab.directory).ports.B[0] ?? 0),
     code: 'port-in-use',
     wanted: /127\.0\.0\.2/,
     found: /./,

@@ -262,4 +262,18 @@ describe('found by the simulation', () => {
     },
     { hasArbiter: false },
   );
+
+  stories('a stop and a start while the disk still flushes what a claim waits for', (world) => {
+    world.startPair();
+    world.link.setCut(true, true);
+    world.run(2400);
+    let stopped = false;
+    world.a.command('stop', () => (stopped = true));
+    for (const disk of world.a.disks) disk.hung = true;
+    world.expect('A has stopped', () => stopped, 60_000);
+    world.a.command('start');
+    for (const disk of world.a.disks) disk.hung = false;
+    world.run(world.random.between(0, 10));
+    wholeAgain(world);
+  });
 });

@@ -129,9 +129,14 @@ export class Checkers {
   }
 
   /** No write was acknowledged in a lineage that this host does not have, and it may write now. */
-  isLatest({ mirror }: SimulatedHost): boolean {
+  isLatest(host: SimulatedHost): boolean {
+    return host.mirror?.primary.gate === 'open' && this.hasLatestLineage(host);
+  }
+
+  /** No write was acknowledged in a lineage that this host does not have. */
+  hasLatestLineage({ mirror }: SimulatedHost): boolean {
     const last = this.#acknowledgedIn.at(-1);
-    return mirror?.primary.gate === 'open' && (last === undefined || mirror.state.path.includes(last));
+    return mirror !== undefined && (last === undefined || mirror.state.path.includes(last));
   }
 
   /** The operator starts `host` from an earlier image: what was acknowledged before is given up. */
@@ -143,6 +148,12 @@ export class Checkers {
   }
 
   readonly #durable = new Map<SimulatedHost, PersistentState>();
+
+  /** What this host knew is gone. */
+  hardwareReplaced(host: SimulatedHost): void {
+    this.#durable.delete(host);
+    this.#generation.delete(host);
+  }
 
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {

@@ -56,9 +56,9 @@ export class SimulatedHost implements GuestHost, LossCount {
   /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
   guestWasFrozen = false;
   /** When that was, in the order of all events. */
+  frozenAt = Number.NEGATIVE_INFINITY;
   /** What the paths of the disk files name, beside the files that are open. */
   filePath: DiskFileFacts['path'] = 'same';
-  frozenAt = Number.NEGATIVE_INFINITY;
   /** Everything of the host that is neither process nor guest: the supervisor, the hypervisor. */
   #machine = new Life();
   #supervisor: SimulatedSupervisor | undefined;
@@ -125,6 +125,14 @@ export class SimulatedHost implements GuestHost, LossCount {
     if (this.#running?.mirror.disk.isFinal !== true || this.#failedLife === this.#life) return;
     this.#failedLife = this.#life;
     this.losses += 1;
+  }
+
+  /** A disk whose device works is not given up, however busy others keep it. */
+  #givesDiskUp(): void {
+    const { world, disks, storage } = this;
+    const { nowMs } = world.time;
+    if (![storage, ...disks].some(({ hung, tooLateMs }) => hung || nowMs <= tooLateMs))
+      world.violation(`${this.name} gives a disk up that works`);
   }
 
   /** The module, while its process runs. */
@@ -224,12 +232,19 @@ export class SimulatedHost implements GuestHost, LossCount {
     const metadata = metadataPort(opened.store);
     const ports: MirrorPorts = {
       clock: world.time.clockOf(life, this.clockRate),
-      log: silentLog,
+      log: {
+        ...silentLog,
+        info: (_event, fields) => {
+          if (fields?.['rule'] === 'disk-hung') this.#givesDiskUp();
+        },
+      },
       ids: { operationId: () => world.random.hexId() },
-      transport: world.link.transportOf(this.side, life),
+      transports: world.link.transportsOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
       metadata: {
         ...metadata,
+        // On the device of the first volume.
+        work: () => (this.disks[0] as SimulatedDisk).work,
         persist: (state, done) =>
           metadata.persist(state, (ok) => {
             if (!life.alive) return;
@@ -280,6 +295,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const volumes = opened.volumes.map((volume, index) => ({
       name: volume.name,
       device: (this.disks[index] as SimulatedDisk).openedBy(life),
+      work: () => (this.disks[index] as SimulatedDisk).work,
       bitmap: volume.bitmap,
       hotExtents: volume.hotExtents,
     }));
@@ -388,6 +404,16 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.#doubtMark = 'none';
   }
 
+  /** Its disks and metadata are gone, and there are new ones that hold nothing. Only without power. */
+  replaceHardware(): void {
+    this.world.log(`${this.name}: NEW HARDWARE`);
+    for (const disk of this.disks) disk.fill(0, new Uint32Array(disk.seen.length));
+    createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
+    this.storage.settle();
+    this.images.complete = undefined;
+    this.world.checkers.hardwareReplaced(this);
+  }
+
   boot(): void {
     if (this.powered) return;
     this.world.log(`${this.name}: boots`);
@@ -407,11 +433,13 @@ export class SimulatedHost implements GuestHost, LossCount {
     if (mirror === undefined || this.processFrozen) return;
     this.world.log(`${this.name}: operator: ${verb}`);
     const life = this.#life;
-    mirror[verb]((error) => {
+    const answered = (error: WorldError | undefined): void => {
       if (life?.alive !== true) return;
       this.world.log(`${this.name}: ${verb} ${error === undefined ? 'done' : `refused: ${error.message}`}`);
       done(error);
-    });
+    };
+    if (verb === 'start' || verb === 'stop' || verb === 'swap') mirror[verb](answered);
+    else mirror.operator[verb](answered);
   }
 
   /** `arbiter recreate`; answers like `command`. */
