@@ -10,11 +10,13 @@ export const demoPackages = [
   'e2fsprogs',
 ];
 
-/** For the tests, beside those of the demo: clients of other makers, tracing, a file system that clones files, an arbiter. */
+/** For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files, an arbiter. */
 export const testPackages = [
   'fio',
+  'iproute2',
   'libnbd-bin',
   'nbdkit',
+  'nftables',
   'strace',
   'xfsprogs',
   'etcd-server',

@@ -3,7 +3,7 @@
  * core over the real world. State is in the metadata file; this process may die at any instant.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
 import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
@@ -11,17 +11,20 @@ import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
-import type { ModuleConfig } from '../../src/config/module-config.ts';
+import { type ModuleConfig, networksOf } from '../../src/config/module-config.ts';
 import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
+import type { LinkTransport } from '../../src/link/transport.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
+import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
@@ -36,7 +39,7 @@ import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
-import { readIdentity } from '../../src/platform/tls.ts';
+import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
 import { chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
@@ -82,15 +85,7 @@ export class MirrorModule {
     const files = config.volumes.map((volume) =>
       DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, newLoopWrites(), threads),
     );
-    const transport = await openLinkTransport({
-      self: node.node,
-      peer,
-      listen: config.link[node.node] as { host: string; port: number },
-      peerAddress: config.link[peer] as { host: string; port: number },
-      identity,
-      encrypted: config.encryption,
-      cutMarkerFile: node.faults.cutMarkerFile,
-    });
+    const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
     const arbiter = chooseArbiter(config, identity);
@@ -99,7 +94,7 @@ export class MirrorModule {
       config.metadata[node.node] as string,
       log,
     );
-    const parts = { bootId, files, transport, metadata, images, hypervisor, arbiter };
+    const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter };
     return new MirrorModule(config, node, log, parts);
   }
 
@@ -110,7 +105,7 @@ export class MirrorModule {
     parts: {
       bootId: string;
       files: readonly DiskFile[];
-      transport: Awaited<ReturnType<typeof openLinkTransport>>;
+      transports: readonly LinkTransport[];
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
@@ -150,6 +145,7 @@ export class MirrorModule {
       config.volumes.map((volume, index) => ({
         name: volume.name,
         device: parts.files[index] as DiskFile,
+        work: deviceWork((parts.files[index] as DiskFile).identity.dev),
         bitmap: metadata.volumes[index]?.bitmap ?? new DirtyBitmap(volume.sizeBytes),
         hotExtents: metadata.volumes[index]?.hotExtents ?? [],
       })),
@@ -157,9 +153,9 @@ export class MirrorModule {
         clock: systemClock,
         log,
         ids: { operationId: () => randomBytes(16).toString('hex') },
-        transport: parts.transport,
+        transports: parts.transports,
         arbiter: parts.arbiter,
-        metadata: metadataPort(metadata.store),
+        metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         doubtMark: doubtMarkFile(this.paths.doubtMark, log),
@@ -265,6 +261,31 @@ export class MirrorModule {
   }
 }
 
+/** One transport per network. */
+async function openLinkTransports(
+  config: ModuleConfig,
+  node: NodeConfig,
+  peer: string,
+  identity: TlsIdentity,
+): Promise<readonly LinkTransport[]> {
+  const { cutMarkerFile } = node.faults;
+  const transports: LinkTransport[] = [];
+  for (const [index, { own, peer: peerAddress }] of networksOf(config, node.node).entries()) {
+    const options = {
+      self: node.node,
+      peer,
+      listen: own,
+      peerAddress,
+      identity,
+      encrypted: config.encryption,
+      cutMarkerFiles:
+        cutMarkerFile === undefined ? [] : [cutMarkerFile, networkCutMarker(cutMarkerFile, index + 1)],
+    };
+    transports.push(await openLinkTransport(options));
+  }
+  return transports;
+}
+
 /** A certificate of something else would only be refused by the peer, later and in another log. */
 function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
   if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
@@ -275,8 +296,9 @@ function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig
   });
 }
 
-function metadataPort(store: MetadataStore): MirrorMetadata {
+function metadataPort(store: MetadataStore, dev: number): MirrorMetadata {
   return {
+    work: deviceWork(dev),
     persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
     writeActivityLog: (volume, hot, done) =>
       store.writeActivityLog(volume, hot, (error) => done(error === undefined)),

@@ -46,6 +46,18 @@ export interface DifferingRange {
   readonly repaired: boolean;
 }
 
+/** What the arbiter says of a module, beside what this copy knows. */
+export interface RecordStatus {
+  /**
+   * `ok`: record and store are what this copy knows, so each node may go on alone as ever. `other-store`: its records were made
+   * anew, or restored, or it is another arbiter. `no-record`, `differs`: in the store that this copy knows.
+   */
+  readonly verdict: 'ok' | 'no-arbiter' | 'no-answer' | 'other-store' | 'no-record' | 'differs';
+  readonly because: string;
+  readonly record?: { readonly generation: number; readonly holder: string; readonly operationId: string };
+  readonly store?: string;
+}
+
 /** A comparison of both copies in the background, which runs or has ended. */
 export interface VerifyReport {
   readonly outcome: VerifyOutcome;
@@ -76,6 +88,23 @@ export interface KeptImageStatus {
   readonly files?: readonly string[];
 }
 
+/** One network between the two nodes. */
+export interface NetworkStatus {
+  /** Counts from 1, in the order of the configuration. */
+  readonly network: number;
+  /** Where this node and its peer are on it, `host:port`; one of the two listens. */
+  readonly own: string;
+  readonly peer: string;
+  /** `active` carries the data; `standby`: both hear each other on it, and it is used when the active one is lost. */
+  readonly state: 'active' | 'standby' | 'down';
+  /** Since it has been so. */
+  readonly forMs: number;
+  /** Since the peer was last heard on it; since the start of the process when it never was. */
+  readonly heardMs: number;
+  /** Why it is down; else empty. */
+  readonly because: string;
+}
+
 export interface VolumeStatus {
   readonly name: string;
   readonly sizeBytes: number;
@@ -98,6 +127,7 @@ export interface ModuleStatus {
   readonly because: string;
   readonly axes: Axes;
   readonly generation: number;
+  readonly networks: readonly NetworkStatus[];
   readonly volumes: readonly VolumeStatus[];
   readonly resync: ResyncProgress | undefined;
   /** The last resync that ended in this process. */

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
 import { packageRoot } from '../platform/program-path.ts';
+import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
 import { addExplainCommand } from './explain-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
@@ -34,6 +35,7 @@ function buildProgram(): Command {
   addModuleCommands(program);
   addExplainCommand(program);
   addVerifyCommand(program);
+  addArbiterCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);
   addInspectCommand(program);

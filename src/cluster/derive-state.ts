@@ -40,7 +40,20 @@ function linkOf(phase: PairPhase): Axes['link'] {
   }
 }
 
+/** What people read first; a network that is down is said beside it, as long as another one carries the link. */
 export function deriveState(mirror: Mirror): DerivedState {
+  const derived = situationOf(mirror);
+  const { slowness } = mirror.disk;
+  const { channel, paths } = mirror.session;
+  const down = paths.flatMap(({ state, because }, index) =>
+    channel !== undefined && state === 'down' ? `; network ${index + 1} is down: ${because}` : [],
+  );
+  const said = { ...derived, because: `${derived.because}${down.join('')}` };
+  if (slowness === undefined || derived.readiness !== 'ready') return said;
+  return { ...said, readiness: 'transient', because: `${said.because}; ${slowness}` };
+}
+
+function situationOf(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
   const trouble = mirror.disk.sentence ?? mirror.trouble;
   const { phase } = pairing;

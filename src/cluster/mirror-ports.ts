@@ -7,7 +7,7 @@ import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
 import type { PersistentState } from '../disk/state.ts';
 import type { BlockChecksum } from '../engine/block-digests.ts';
 import type { MetadataPort, ReplicaVolume } from '../engine/replica.ts';
-import type { RequestWatch } from '../engine/request-watch.ts';
+import type { DeviceWorkPort, RequestWatch } from '../engine/request-watch.ts';
 import type { LinkTransport } from '../link/transport.ts';
 import type { Timers } from './decide-alone.ts';
 import type { DiskFileFacts } from './disk-file-facts.ts';
@@ -31,6 +31,8 @@ export interface ExportPort {
 }
 
 export interface MirrorMetadata extends MetadataPort {
+  /** Of the device under the metadata file. */
+  readonly work?: DeviceWorkPort;
   persist(state: PersistentState, done: (ok: boolean) => void): void;
 }
 
@@ -52,7 +54,8 @@ export interface MirrorPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly ids: IdSource;
-  readonly transport: LinkTransport;
+  /** One per network between the nodes, in the order of preference. */
+  readonly transports: readonly LinkTransport[];
   /** `undefined`: no arbiter. */
   readonly arbiter: Arbiter | undefined;
   readonly metadata: MirrorMetadata;
@@ -74,6 +77,8 @@ export interface MirrorPorts {
 
 export interface MirrorVolume extends ReplicaVolume {
   readonly bitmap: DirtyBitmap;
+  /** Of the device under the disk file. */
+  readonly work?: DeviceWorkPort;
 }
 
 /** Metadata whose requests are watched; `failed` is told before the caller when something could not be made durable. */

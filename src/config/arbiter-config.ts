@@ -1,6 +1,7 @@
 /** The `arbiter` of a `module.yaml`: who keeps the record of the module. `docs/configuration.md` describes every key. */
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
+import { endpoint } from './link-config.ts';
 
 /** Members of one etcd cluster that may be named. */
 const endpointsMax = 9;
@@ -8,14 +9,6 @@ const endpointsMax = 9;
 const prefixCharactersMax = 200;
 
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
-const host = z
-  .string('a host name or address')
-  .min(1, 'a host name or address')
-  .max(255, 'a host name or address');
-const port = z.int('a port, 1 to 65535').min(1, 'a port, 1 to 65535').max(65535, 'a port, 1 to 65535');
-/** A machine and a port of it, as configuration files name them. */
-export const endpointShape = { host, port };
-
 const endpointWanted = 'an address like https://192.0.2.21:2379, without a user and without a path';
 
 function isEndpoint(text: string): boolean {
@@ -63,7 +56,7 @@ const etcdSchema = z
   });
 
 export const arbiterSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('witness'), ...endpointShape }),
+  z.strictObject({ kind: z.literal('witness'), ...endpoint }),
   etcdSchema,
   z.strictObject({ kind: z.literal('none') }),
 ]);

@@ -6,7 +6,8 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
-import { type ArbiterConfig, arbiterSchema, endpointShape } from './arbiter-config.ts';
+import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
+import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -33,11 +34,6 @@ export interface VmConfig {
   readonly [key: string]: unknown;
 }
 
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
-
 export interface VolumeConfig {
   readonly name: string;
   readonly sizeBytes: number;
@@ -51,7 +47,8 @@ export interface ModuleConfig {
   readonly name: string;
   /** Exactly two, in the order of the file. */
   readonly nodes: readonly [NodeName, NodeName];
-  readonly link: Readonly<Record<NodeName, Endpoint>>;
+  /** Where each node listens: one address per network, in the order of preference, as many on both. */
+  readonly links: Readonly<Record<NodeName, readonly Endpoint[]>>;
   /** Off: the frames of the link travel in the clear. */
   readonly encryption: boolean;
   readonly arbiter: ArbiterConfig;
@@ -65,6 +62,18 @@ export interface ModuleConfig {
   /** Limit of resyncs in bytes per second; `undefined`: none. */
   readonly resyncBytesPerSecondMax: number | undefined;
   readonly vm: VmConfig;
+}
+
+/** The networks between the nodes as one of them sees them, in the order of preference. */
+export function networksOf(
+  { nodes, links }: ModuleConfig,
+  self: NodeName,
+): readonly { readonly own: Endpoint; readonly peer: Endpoint }[] {
+  const peer = nodes.find((node) => node !== self) as NodeName;
+  return (links[self] ?? []).flatMap((own, index) => {
+    const theirs = links[peer]?.[index];
+    return theirs === undefined ? [] : [{ own, peer: theirs }];
+  });
 }
 
 const anyVm = z.looseObject({ kind: z.string('the kind of hypervisor: none, qemu, simulated') });
@@ -89,7 +98,7 @@ function documentSchema(vm: z.ZodType) {
         z
           .string()
           .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"'),
-        z.strictObject({ link: z.strictObject(endpointShape) }),
+        nodeSchema,
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
@@ -158,7 +167,7 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     moduleId: document.module.id,
     name: document.module.name,
     nodes,
-    link: Object.fromEntries(Object.entries(document.nodes).map(([node, { link }]) => [node, link])),
+    links: resolveLinks(document.nodes, complain),
     encryption: document.encryption === 'on',
     arbiter: document.arbiter,
     volumes,

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { z } from 'zod';
 import { WorldError } from '../../src/base/errors.ts';
-import { moduleConfigSchema } from '../../src/config/module-config.ts';
+import { moduleConfigSchema, networksOf } from '../../src/config/module-config.ts';
 import { parseSize } from '../../src/config/size.ts';
 import { parseYaml } from '../../src/config/yaml-file.ts';
 
@@ -53,6 +53,24 @@ describe('module configuration', () => {
     expect(config.vm).to.deep.equal({ kind: 'none' });
     expect(config.failover).to.equal(true);
     expect(config.resyncBytesPerSecondMax).to.equal(undefined);
+  });
+
+  it('one network or several: an address of each node per network', () => {
+    expect(parse(valid).links).to.deep.equal({
+      A: [{ host: '127.0.0.1', port: 7001 }],
+      B: [{ host: '127.0.0.2', port: 7001 }],
+    });
+    const two = (node: string) =>
+      `{links: [{host: 10.0.0.${node}, port: 7001}, {host: 10.0.1.${node}, port: 7001}]}`;
+    const config = parse(
+      valid
+        .replace('{link: {host: 127.0.0.1, port: 7001}}', two('1'))
+        .replace('{link: {host: 127.0.0.2, port: 7001}}', two('2')),
+    );
+    expect(networksOf(config, 'B')).to.deep.equal([
+      { own: { host: '10.0.0.2', port: 7001 }, peer: { host: '10.0.0.1', port: 7001 } },
+      { own: { host: '10.0.1.2', port: 7001 }, peer: { host: '10.0.1.1', port: 7001 } },
+    ]);
   });
 
   it('a resync may be limited, in whole MiB per second', () => {
@@ -116,6 +134,48 @@ describe('module configuration', () => {
       '  B: {link: {host: 127.0.0.2, port: 7001}}\n',
       '',
       /:5: nodes: exactly two nodes/,
+      /.*/,
+    ],
+    [
+      'a node without link',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {}',
+      /:5: nodes.A.link: `link` with an address, or `links`/,
+      /^nothing/,
+    ],
+    [
+      'link and links',
+      'A: {link: {',
+      'A: {links: [{host: a, port: 1}], link: {',
+      /:5: nodes.A.links: either `link` or `links`/,
+      /.*/,
+    ],
+    [
+      'more networks on one node',
+      'B: {link: {host: 127.0.0.2, port: 7001}}',
+      'B: {links: [{host: a, port: 1}, {host: b, port: 1}]}',
+      /:6: nodes.B.links: as many networks as node A has: 1/,
+      /.*/,
+    ],
+    [
+      'one address for two networks',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {links: [{host: a, port: 1}, {host: a, port: 1}]}',
+      /:5: nodes.A.links\[1\]: an address that no other network of this node has/,
+      /.*/,
+    ],
+    [
+      'five networks',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {links: [{host: a, port: 1}, {host: b, port: 1}, {host: c, port: 1}, {host: d, port: 1}, {host: e, port: 1}]}',
+      /:5: nodes.A.links: 1 to 4 addresses, one per network/,
+      /.*/,
+    ],
+    [
+      'a mistake in the address of a network',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {links: [{host: a, prt: 1}]}',
+      /:5: nodes.A.links\[0\]/,
       /.*/,
     ],
     ['a port out of range', '7000', '70000', /:7: arbiter.port: a port, 1 to 65535/, /^70000$/],

@@ -3,9 +3,11 @@
  * which everything heals and the pair must come back by itself, within a bound of virtual time, with equal copies.
  */
 import { reach } from './aim.ts';
+import { keepsDisksBusy } from './busy-disks.ts';
 import { type Coverage, countFault, possibleCells } from './coverage.ts';
 import { acceptsDoubtfulDisks, canStrike, type FaultName, faultNames, faultTable, heal } from './faults.ts';
 import type { SimulatedHost } from './simulated-host.ts';
+import { Random } from './random.ts';
 import { World, type WorldOptions } from './world.ts';
 
 const mebibyte = 1024 * 1024;
@@ -57,6 +59,11 @@ export function runSeed(seed: number): SeedReport {
   };
 }
 
+/** From a generator of its own, so that nothing else of a seed depends on it. */
+function networksOf(seed: number): number {
+  return new Random(seed).pick([1, 2, 2]);
+}
+
 /** Most worlds are small; some have several volumes, some more extents than the activity log holds. */
 function optionsOf(seed: number): WorldOptions {
   const options: WorldOptions = {
@@ -65,6 +72,7 @@ function optionsOf(seed: number): WorldOptions {
     clockDrift: seed % 3 === 0 ? 0.02 : seed % 3 === 1 ? -0.02 : 0,
     hasArbiter: seed % 10 !== 3,
     hasVm: seed % 10 !== 6,
+    networks: networksOf(seed),
   };
   if (seed % 10 !== 7) return options;
   return { ...options, volumeSizesBytes: [1100 * mebibyte], guestSweeps: true, guestThinkMs: 3 };
@@ -83,6 +91,7 @@ class Run {
     const world = this.#world;
     const { random } = world;
     acceptsDoubtfulDisks(world);
+    keepsDisksBusy(world);
     world.firstStart();
     // Half of the worlds begin their faults during the first synchronisation.
     if (random.chance(0.5)) world.expect('the pair is in sync', () => world.inSync());

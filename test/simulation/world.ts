@@ -11,7 +11,7 @@ import { SimulatedArbiter } from './simulated-arbiter.ts';
 import { sectorBytes } from './simulated-disk.ts';
 import type { GuestWorld } from './simulated-guest.ts';
 import { SimulatedHost } from './simulated-host.ts';
-import { SimulatedLink } from './simulated-link.ts';
+import { SimulatedNetworks } from './simulated-networks.ts';
 import { SimulatedTime } from './simulated-time.ts';
 
 const mebibyte = 1024 * 1024;
@@ -26,6 +26,8 @@ export interface WorldOptions {
   readonly hasArbiter?: boolean;
   /** False: whoever connects to the exports is the guest. */
   readonly hasVm?: boolean;
+  /** Between the two hosts; default 1. */
+  readonly networks?: number;
   /** The clocks of the hosts differ by this share: 0.02 is 2 %. */
   readonly clockDrift?: number;
 }
@@ -55,7 +57,7 @@ export class World implements GuestWorld {
   readonly moduleId: string;
   readonly volumes: readonly VolumeIdentity[];
   readonly volumeSizeBytes: readonly number[];
-  readonly link: SimulatedLink;
+  readonly link: SimulatedNetworks;
   readonly arbiter: SimulatedArbiter;
   readonly hosts: readonly [SimulatedHost, SimulatedHost];
   readonly histories: readonly GuestHistory[];
@@ -83,7 +85,7 @@ export class World implements GuestWorld {
     this.guestThinkMs = options.guestThinkMs ?? 30;
     this.volumeSizeBytes = options.volumeSizesBytes ?? [4 * mebibyte];
     this.volumes = this.volumeSizeBytes.map((sizeBytes, index) => ({ name: `disk${index}`, sizeBytes }));
-    this.link = new SimulatedLink(this.nodes, this.time, this.random);
+    this.link = new SimulatedNetworks(options.networks ?? 1, this.nodes, this.time, this.random, seed);
     this.arbiter = new SimulatedArbiter(this.time, this.random, (text) => this.log(text));
     this.checkers = new Checkers(this);
     this.arbiter.onChange = ({ holder }) => this.checkers.recordChanged(holder);
