@@ -10,8 +10,8 @@ export const demoPackages = [
   'e2fsprogs',
 ];
 
-/** For the tests, beside those of the demo: clients of other makers, tracing, and a file system that clones files. */
-export const testPackages = ['fio', 'libnbd-bin', 'nbdkit', 'strace', 'xfsprogs'];
+/** For the tests, beside those of the demo: clients of other makers, tracing, file systems, and a judge of service files. */
+export const testPackages = ['btrfs-progs', 'fio', 'libnbd-bin', 'nbdkit', 'strace', 'systemd', 'xfsprogs'];
 
 /** Packages that are not installed; `undefined` when this is no Debian system. */
 function findMissing(packages) {
