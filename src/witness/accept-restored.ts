@@ -4,13 +4,13 @@
  * one who can see both nodes. The new identity is written before the records go: whatever instant it is interrupted at, no
  * old record is used, and doing it again completes it.
  */
-import { readdir, unlink } from 'node:fs/promises';
+import { chown, readdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { WorldError } from '../base/errors.ts';
 import type { StoreId } from '../disk/state.ts';
 import { flushDirectory } from '../platform/durable-file.ts';
-import { lockStore, storageFailed, writeNewIdentity } from './record-store.ts';
-import { inspectStore, isMissing, recordSuffix } from './store-directory.ts';
+import { lockFileName, lockStore, storageFailed, writeNewIdentity } from './record-store.ts';
+import { identityFileName, inspectStore, isMissing, recordSuffix } from './store-directory.ts';
 
 export interface AcceptedStore {
   readonly store: StoreId;
@@ -38,12 +38,19 @@ export async function acceptRestored(directory: string, afterSnapshot: boolean):
       dropped.push(file);
     }
     await flushDirectory(directory);
+    await giveToOwner(directory);
     return { store: accepted, dropped };
   } catch (error) {
     throw error instanceof WorldError ? error : storageFailed(directory, error);
   } finally {
     lock.release();
   }
+}
+
+/** The witness runs as its own user, and this command as root: what it wrote must be readable by the witness. */
+async function giveToOwner(directory: string): Promise<void> {
+  const { uid, gid } = await stat(directory);
+  for (const name of [lockFileName, identityFileName]) await chown(path.join(directory, name), uid, gid);
 }
 
 function refusal(

@@ -1,5 +1,5 @@
 /**
- * `/metrics` and `/healthz` over plain HTTP, for a monitoring system: read only, no secrets, no names of VMs. Bounded in
+ * `/metrics` and `/healthz` over plain HTTP, for a monitoring system: read only, and without secrets. Bounded in
  * connections and in time; everything else is 404.
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';

@@ -38,6 +38,8 @@ import {
 const recordFileMode = 0o600;
 const directoryMode = 0o700;
 const storeIdBytes = 16;
+/** Beside the record files; stays. */
+export const lockFileName = 'lock';
 /** Records of one cluster; twice the modules that a pair is made for, so that those given up leave room. */
 export const recordsPerClusterMax = 128;
 
@@ -222,7 +224,7 @@ export class RecordStore {
 
 /** Throws `WorldError` already-running, file-missing or file-not-writable. */
 export function lockStore(directory: string): ExclusiveLock {
-  return takeExclusiveLock(path.join(directory, 'lock'), `process that uses ${directory}`);
+  return takeExclusiveLock(path.join(directory, lockFileName), `process that uses ${directory}`);
 }
 
 /** Removes what a crash left half written. */

@@ -5,17 +5,20 @@
  */
 import { execFileSync } from 'node:child_process';
 import {
+  chownSync,
   cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
+import { acceptRestored } from '../../src/witness/accept-restored.ts';
 import { RecordStore } from '../../src/witness/record-store.ts';
 import { errorOf } from '../platform/loopback-pair.ts';
 import { makeTempDirectory, type TempDirectory } from '../temp-directory.ts';
@@ -96,6 +99,15 @@ describe('store of the witness on a file system', function () {
       expect((await errorOf(openStore())).code).to.equal('store-restored');
     });
   }
+
+  it('of another user: what root accepted for it can be read by that user', async () => {
+    mount('-t', 'tmpfs', '-o', 'size=1m', 'none');
+    await (await openStore()).close();
+    const owner = 65_534;
+    for (const name of ['', 'lock', 'store-id']) chownSync(path.join(data(), name), owner, owner);
+    await acceptRestored(data(), true);
+    for (const name of ['lock', 'store-id']) expect(statSync(path.join(data(), name)).uid).to.equal(owner);
+  });
 
   it('tmpfs: a copy of the store is told from it', async () => {
     mount('-t', 'tmpfs', '-o', 'size=1m', 'none');
