@@ -149,12 +149,14 @@ export class MirrorModule {
     this.mirror = new Mirror(
       {
         timers: config.timers,
+        vmName: config.name,
         failover: config.failover,
         preferred: config.preferred,
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
         resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
+        diskWrittenAt: writtenAt(config.volumes.map(({ file }) => file[node.node] as string)),
       },
       { ...metadata.state, diskDoubt },
       config.volumes.map((volume, index) => ({
@@ -293,6 +295,11 @@ function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): Fe
   const { required, deadlineMs, checkIntervalMs } = fence;
   const target = { node: peer, self: node, module: name, deadlineMs };
   return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
+}
+
+/** When one of these files was written last. */
+function writtenAt(files: readonly string[]): string {
+  return new Date(Math.max(...files.map((file) => statSync(file).mtimeMs))).toISOString();
 }
 
 /** One transport per network. */
