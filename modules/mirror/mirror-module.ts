@@ -23,7 +23,7 @@ import { ControlServer } from '../../src/platform/control-socket.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
-import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
+import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -200,10 +200,7 @@ export class MirrorModule {
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
-    const { primary, secondary } = this.mirror;
-    const sum = (counters: Readonly<Record<string, number>>): number =>
-      Object.values(counters).reduce((left, right) => left + right, 0);
-    trimWhenIdle(systemClock, () => sum(primary.counters) + sum(secondary.counters));
+    giveMemoryBackWhenQuiet(systemClock, ownMemory);
     this.#log.info('module-ready', { control: this.paths.control, vm });
   }
 
