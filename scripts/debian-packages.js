@@ -10,8 +10,21 @@ export const demoPackages = [
   'e2fsprogs',
 ];
 
-/** For the tests, beside those of the demo: clients of other makers, tracing, and a file system that clones files. */
-export const testPackages = ['fio', 'libnbd-bin', 'nbdkit', 'strace', 'xfsprogs'];
+/**
+ * For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files, an
+ * arbiter.
+ */
+export const testPackages = [
+  'etcd-client',
+  'etcd-server',
+  'fio',
+  'iproute2',
+  'libnbd-bin',
+  'nbdkit',
+  'nftables',
+  'strace',
+  'xfsprogs',
+];
 
 /** Packages that are not installed; `undefined` when this is no Debian system. */
 function findMissing(packages) {

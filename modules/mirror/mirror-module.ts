@@ -3,26 +3,32 @@
  * core over the real world. State is in the metadata file; this process may die at any instant.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
+import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
+import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
-import type { ModuleConfig } from '../../src/config/module-config.ts';
+import { type ModuleConfig, networksOf } from '../../src/config/module-config.ts';
 import { type NodeConfig, readBootId } from '../../src/config/node-config.ts';
 import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-paths.ts';
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
+import type { LinkTransport } from '../../src/link/transport.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
 import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
+import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
+import { createFence } from '../../src/platform/fence/fence-choice.ts';
 import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
@@ -33,10 +39,11 @@ import {
 } from '../../src/platform/metadata-file.ts';
 import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
+import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
-import { readIdentity } from '../../src/platform/tls.ts';
-import { WitnessArbiter } from '../../src/platform/witness-client.ts';
+import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
+import { chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -81,27 +88,16 @@ export class MirrorModule {
     const files = config.volumes.map((volume) =>
       DiskFile.open(volume.file[node.node] as string, volume.sizeBytes, newLoopWrites(), threads),
     );
-    const transport = await openLinkTransport({
-      self: node.node,
-      peer,
-      listen: config.link[node.node] as { host: string; port: number },
-      peerAddress: config.link[peer] as { host: string; port: number },
-      identity,
-      encrypted: config.encryption,
-      cutMarkerFile: node.faults.cutMarkerFile,
-    });
+    const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
-    const arbiter =
-      config.arbiter.kind === 'witness'
-        ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
-        : undefined;
+    const arbiter = chooseArbiter(config, identity);
     const images = new KeptImageFiles(
       config.volumes.map(({ file }) => file[node.node] as string),
       config.metadata[node.node] as string,
       log,
     );
-    const parts = { bootId, files, transport, metadata, images, hypervisor, arbiter };
+    const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter };
     return new MirrorModule(config, node, log, parts);
   }
 
@@ -112,11 +108,11 @@ export class MirrorModule {
     parts: {
       bootId: string;
       files: readonly DiskFile[];
-      transport: Awaited<ReturnType<typeof openLinkTransport>>;
+      transports: readonly LinkTransport[];
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: WitnessArbiter | undefined;
+      arbiter: Arbiter | undefined;
     },
   ) {
     this.config = config;
@@ -152,6 +148,7 @@ export class MirrorModule {
       config.volumes.map((volume, index) => ({
         name: volume.name,
         device: parts.files[index] as DiskFile,
+        work: deviceWork((parts.files[index] as DiskFile).identity.dev),
         bitmap: metadata.volumes[index]?.bitmap ?? new DirtyBitmap(volume.sizeBytes),
         hotExtents: metadata.volumes[index]?.hotExtents ?? [],
       })),
@@ -159,9 +156,11 @@ export class MirrorModule {
         clock: systemClock,
         log,
         ids: { operationId: () => randomBytes(16).toString('hex') },
-        transport: parts.transport,
+        transports: parts.transports,
         arbiter: parts.arbiter,
-        metadata: metadataPort(metadata.store),
+        fence: fenceOf(config, node),
+        surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
+        metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         doubtMark: doubtMarkFile(this.paths.doubtMark, log),
@@ -264,6 +263,41 @@ export class MirrorModule {
   }
 }
 
+/** What switches the other node off. */
+function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): FenceSetup | undefined {
+  const peer = nodes.find((each) => each !== node) ?? '';
+  const config = fence?.nodes[peer];
+  if (fence === undefined || config === undefined) return undefined;
+  const { required, deadlineMs, checkIntervalMs } = fence;
+  const target = { node: peer, self: node, module: name, deadlineMs };
+  return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
+}
+
+/** One transport per network. */
+async function openLinkTransports(
+  config: ModuleConfig,
+  node: NodeConfig,
+  peer: string,
+  identity: TlsIdentity,
+): Promise<readonly LinkTransport[]> {
+  const { cutMarkerFile } = node.faults;
+  const transports: LinkTransport[] = [];
+  for (const [index, { own, peer: peerAddress }] of networksOf(config, node.node).entries()) {
+    const options = {
+      self: node.node,
+      peer,
+      listen: own,
+      peerAddress,
+      identity,
+      encrypted: config.encryption,
+      cutMarkerFiles:
+        cutMarkerFile === undefined ? [] : [cutMarkerFile, networkCutMarker(cutMarkerFile, index + 1)],
+    };
+    transports.push(await openLinkTransport(options));
+  }
+  return transports;
+}
+
 /** A certificate of something else would only be refused by the peer, later and in another log. */
 function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
   if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
@@ -274,8 +308,9 @@ function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig
   });
 }
 
-function metadataPort(store: MetadataStore): MirrorMetadata {
+function metadataPort(store: MetadataStore, dev: number): MirrorMetadata {
   return {
+    work: deviceWork(dev),
     persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
     writeActivityLog: (volume, hot, done) =>
       store.writeActivityLog(volume, hot, (error) => done(error === undefined)),

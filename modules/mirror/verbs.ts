@@ -4,6 +4,9 @@ import type { ModuleStatus } from '../../src/base/status.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
 import { refusal } from '../../src/cluster/departure.ts';
+import type { PathFacts } from '../../src/cluster/link-session.ts';
+import type { Endpoint } from '../../src/config/link-config.ts';
+import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
@@ -12,6 +15,8 @@ const imageConsent = z.strictObject({
   loseSince: z.string().max(100).optional(),
   peerIsOff: z.string().max(100).optional(),
 });
+
+const peerIsOffArgs = z.strictObject({ peerIsOff: z.string().max(100).optional() });
 
 const verifyArgs = z.strictObject({
   volume: z.string().max(100).optional(),
@@ -41,7 +46,12 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     }
   };
   return {
-    ping: verb(noArgs, () => ({ pid: process.pid, instance: module.instance, module: module.config.name })),
+    ping: verb(noArgs, () => ({
+      pid: process.pid,
+      instance: module.instance,
+      module: module.config.name,
+      pauseWithinMs: mirror.pauseWithinMs,
+    })),
     status: verb(noArgs, () => moduleStatus(module)),
     explain: verb(noArgs, async () => ({
       dryRun: await new Promise((resolve) => mirror.peerFacts.dryRun(resolve)),
@@ -58,18 +68,26 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       }
       return started((done) => mirror.start(done));
     }),
-    prim: verb(noArgs, () => started((done) => mirror.prim(done))),
+    prim: verb(noArgs, () => started((done) => mirror.operator.prim(done))),
     'prim-from-kept-image': verb(imageConsent, ({ loseSince, peerIsOff }) =>
-      run((done) => mirror.primFromImage({ loseSince, peerIsOff }, done)),
+      run((done) => mirror.operator.primFromImage({ loseSince, peerIsOff }, done)),
     ),
-    second: verb(noArgs, () => started((done) => mirror.second(done))),
+    second: verb(noArgs, () => started((done) => mirror.operator.second(done))),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
       await run((done) => mirror.stop(done));
       await module.wish('stopped');
       return { done: true };
     }),
-    'accept-disk': verb(noArgs, () => started((done) => mirror.acceptDisk(done))),
+    'fence-test': verb(noArgs, () => new Promise((resolve) => mirror.fencing.test(resolve))),
+    'fence-confirm': verb(peerIsOffArgs, ({ peerIsOff }) =>
+      run((done) => mirror.fencing.confirmPeerOff(peerIsOff, done)),
+    ),
+    'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
+    arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
+    'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
+      run((done) => mirror.newRecord.recreate(peerIsOff, done)),
+    ),
     verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
@@ -78,6 +96,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       return { done: true };
     }),
   };
+}
+
+function addressText({ host, port }: Endpoint): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 function moduleStatus(module: MirrorModule): ModuleStatus {
@@ -92,6 +114,12 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     ...deriveState(mirror),
     axes: axesOf(mirror),
     generation: mirror.state.generation,
+    networks: networksOf(config, node.node).map(({ own, peer }, index) => ({
+      network: index + 1,
+      own: addressText(own),
+      peer: addressText(peer),
+      ...(mirror.session.paths[index] as PathFacts),
+    })),
     volumes: config.volumes.map((volume, index) => {
       const replica = replicas[index];
       return {
@@ -106,6 +134,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     lastResync: pairing.lastResync,
     verify: mirror.verify.report,
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
+    fence: mirror.fencing.status,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

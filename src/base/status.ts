@@ -46,6 +46,18 @@ export interface DifferingRange {
   readonly repaired: boolean;
 }
 
+/** What the arbiter says of a module, beside what this copy knows. */
+export interface RecordStatus {
+  /**
+   * `ok`: record and store are what this copy knows, so each node may go on alone as ever. `other-store`: its records were made
+   * anew, or restored, or it is another arbiter. `no-record`, `differs`: in the store that this copy knows.
+   */
+  readonly verdict: 'ok' | 'no-arbiter' | 'no-answer' | 'other-store' | 'no-record' | 'differs';
+  readonly because: string;
+  readonly record?: { readonly generation: number; readonly holder: string; readonly operationId: string };
+  readonly store?: string;
+}
+
 /** A comparison of both copies in the background, which runs or has ended. */
 export interface VerifyReport {
   readonly outcome: VerifyOutcome;
@@ -76,6 +88,44 @@ export interface KeptImageStatus {
   readonly files?: readonly string[];
 }
 
+/** The fence of the peer: how it is set up, and what it said last. `at` is the time of day. */
+export interface FenceStatus {
+  readonly kind: string;
+  /** No VM starts here without proof that the peer is off. */
+  readonly required: boolean;
+  /** Why the VM has to wait; `undefined`: nothing waits. */
+  readonly waits: string | undefined;
+  /** Whether it answers; nothing was switched. */
+  readonly lastTest:
+    | {
+        readonly kind: 'answers' | 'no-answer' | 'not-testable';
+        readonly because: string;
+        readonly at: string;
+      }
+    | undefined;
+  /** Of the last attempt to switch the peer off since it was connected. */
+  readonly lastResult:
+    | { readonly kind: 'off' | 'no-proof'; readonly because: string; readonly at: string }
+    | undefined;
+}
+
+/** One network between the two nodes. */
+export interface NetworkStatus {
+  /** Counts from 1, in the order of the configuration. */
+  readonly network: number;
+  /** Where this node and its peer are on it, `host:port`; one of the two listens. */
+  readonly own: string;
+  readonly peer: string;
+  /** `active` carries the data; `standby`: both hear each other on it, and it is used when the active one is lost. */
+  readonly state: 'active' | 'standby' | 'down';
+  /** Since it has been so. */
+  readonly forMs: number;
+  /** Since the peer was last heard on it; since the start of the process when it never was. */
+  readonly heardMs: number;
+  /** Why it is down; else empty. */
+  readonly because: string;
+}
+
 export interface VolumeStatus {
   readonly name: string;
   readonly sizeBytes: number;
@@ -98,6 +148,7 @@ export interface ModuleStatus {
   readonly because: string;
   readonly axes: Axes;
   readonly generation: number;
+  readonly networks: readonly NetworkStatus[];
   readonly volumes: readonly VolumeStatus[];
   readonly resync: ResyncProgress | undefined;
   /** The last resync that ended in this process. */
@@ -106,6 +157,8 @@ export interface ModuleStatus {
   readonly verify: VerifyReport | undefined;
   /** `undefined` while nobody needs one. */
   readonly keptImage: KeptImageStatus | undefined;
+  /** `undefined`: no fence is configured. */
+  readonly fence: FenceStatus | undefined;
   readonly counters: Readonly<Record<string, number>>;
   /** Newest first. */
   readonly decisions: readonly (Decision<string> & { readonly at: string })[];

@@ -1,5 +1,6 @@
 /** `vmpair lab`: a whole pair on this machine, to try things out. Thin over `LabCluster`. */
 import { type Command, InvalidArgumentError } from 'commander';
+import { networksMax } from '../config/link-config.ts';
 import { parseSize, sizeAlignmentBytes } from '../config/size.ts';
 import { createLabIssuer } from '../lab/lab-identities.ts';
 import { type LabMachine, labMachines, type LabNode, labNodes } from '../lab/lab-layout.ts';
@@ -15,6 +16,7 @@ interface LabCommandOptions {
 interface PairOptions extends LabCommandOptions {
   readonly size: number;
   readonly timers: 'default' | 'fast';
+  readonly networks: number;
   readonly moduleProgram?: string;
   readonly witnessProgram?: string;
 }
@@ -23,6 +25,12 @@ function sizeArgument(text: string): number {
   const bytes = parseSize(text);
   if (bytes !== undefined && bytes > 0 && bytes % sizeAlignmentBytes === 0) return bytes;
   throw new InvalidArgumentError(`wanted a size such as 2GiB, a multiple of ${sizeAlignmentBytes} bytes`);
+}
+
+function networkArgument(text: string): number {
+  const number = Number(text);
+  if (Number.isInteger(number) && number >= 1 && number <= networksMax) return number;
+  throw new InvalidArgumentError(`wanted a whole number from 1 to ${networksMax}`);
 }
 
 function oneOf<Choice extends string>(choices: readonly Choice[]): (text: string) => Choice {
@@ -49,6 +57,7 @@ async function runPair(options: PairOptions): Promise<void> {
     sizeBytes: options.size,
     issuer: createLabIssuer,
     timerProfile: options.timers,
+    networks: options.networks,
     programs: {
       ...(options.moduleProgram === undefined ? {} : { module: options.moduleProgram }),
       ...(options.witnessProgram === undefined ? {} : { witness: options.witnessProgram }),
@@ -82,6 +91,7 @@ export function addLabCommands(program: Command): void {
   )
     .option('--size <size>', 'size of the volume', sizeArgument, 2 * 1024 ** 3)
     .option('--timers <profile>', 'timer profile: default or fast', oneOf(['default', 'fast']), 'default')
+    .option('--networks <count>', 'networks between the nodes', networkArgument, 1)
     .option('--module-program <path>', 'another program as the module process')
     .option('--witness-program <path>', 'another program as the witness')
     .action(async (options: PairOptions) => {
@@ -120,10 +130,17 @@ export function addLabCommands(program: Command): void {
       action === 'cut' ? 'make the link between the nodes silent' : 'let the link work again';
     inLab(lab.command(action).description(description))
       .option('--from <node>', 'at this node only', oneOf(labNodes))
-      .action((options: LabCommandOptions & { readonly from?: LabNode }) => {
-        const nodes = options.from === undefined ? labNodes : [options.from];
-        LabCluster.open(options.dir)[action](nodes);
-        printResult(options.json ?? false, { [action]: nodes }, () => `${action}: ${nodes.join(' and ')}`);
+      .option('--network <number>', 'this network only, counted from 1', networkArgument)
+      .action((options: LabCommandOptions & { readonly from?: LabNode; readonly network?: number }) => {
+        const { from, network } = options;
+        const nodes = from === undefined ? labNodes : [from];
+        LabCluster.open(options.dir)[action](nodes, network);
+        const what = network === undefined ? '' : `, network ${network}`;
+        printResult(
+          options.json ?? false,
+          { [action]: nodes, ...(network === undefined ? {} : { network }) },
+          () => `${action}: ${nodes.join(' and ')}${what}`,
+        );
       });
   }
   inLab(lab.command('status').description('what runs and how it is')).action(

@@ -1,6 +1,12 @@
 /** Statuses as text for people: one headline with the reason, then the particulars. */
 import { sizeText } from '../base/size-text.ts';
-import type { ModuleStatus, ResyncProgress, VerifyReport } from '../base/status.ts';
+import type {
+  FenceStatus,
+  ModuleStatus,
+  NetworkStatus,
+  ResyncProgress,
+  VerifyReport,
+} from '../base/status.ts';
 import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 
@@ -37,17 +43,37 @@ export function verifyText(report: VerifyReport): string[] {
   return lines;
 }
 
+/** How the fence is set up, what it said when it was tested, and what became of the last attempt. */
+function fenceText({ kind, required, lastTest, lastResult }: FenceStatus): string {
+  const test =
+    lastTest === undefined ? 'not tested yet' : `${lastTest.kind} at ${lastTest.at} (${lastTest.because})`;
+  const result =
+    lastResult === undefined
+      ? ''
+      : `; last attempt at ${lastResult.at}: ${lastResult.kind} (${lastResult.because})`;
+  return `fence ${kind}, ${required ? 'required' : 'not required'}: ${test}${result}`;
+}
+
+function networkText({ network, own, peer, state, forMs, heardMs, because }: NetworkStatus): string {
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  const why = because === '' ? '' : `: ${because}`;
+  return `  network ${network}, ${own} to ${peer}: ${state} for ${seconds(forMs)}, heard ${seconds(heardMs)} ago${why}`;
+}
+
 export function moduleText(status: ModuleStatus): string {
   const { axes } = status;
   const lines = [
     `${status.module} on ${status.node}: ${status.state} ${status.readiness}: ${status.because}`,
     `  role ${axes.role}, data ${axes.data}, link ${axes.link}, vm ${axes.vm}, ${axes.run}`,
   ];
+  // One network is what `link` says already.
+  if (status.networks.length > 1) lines.push(...status.networks.map(networkText));
   for (const volume of status.volumes) {
     lines.push(
       `  ${volume.name}: ${sizeText(volume.sizeBytes)}, ${sizeText(volume.dirtyBytes)} dirty, ${volume.nbd}`,
     );
   }
+  if (status.fence !== undefined) lines.push(`  ${fenceText(status.fence)}`);
   if (status.keptImage !== undefined) lines.push(`  ${status.keptImage.because}`);
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);
   if (status.verify !== undefined) lines.push(...verifyText(status.verify).map((line) => `  ${line}`));
@@ -85,7 +111,8 @@ export function labFactsText(facts: LabFacts): string {
 export function labStatusText(status: LabStatus): string {
   const nodeText = ([name, node]: [string, LabNodeStatus]) => {
     const power = node.powered ? 'on' : 'off';
-    const cut = node.cut ? ', link cut' : '';
+    const networks = node.networksCut.map((network) => `, network ${network} cut`).join('');
+    const cut = `${node.cut ? ', link cut' : ''}${networks}`;
     const module = node.module === undefined ? '  the module does not answer' : moduleText(node.module);
     return `node ${name}: ${power}${cut}\n${node.powered ? module : ''}`.trimEnd();
   };

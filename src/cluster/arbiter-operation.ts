@@ -21,6 +21,7 @@ export type OperationOutcome =
       readonly kind: 'refused';
       readonly operation: PendingOperation;
       readonly record: ArbiterRecord | undefined;
+      readonly store: StoreId;
     }
   | { readonly kind: 'other-store'; readonly operation: PendingOperation; readonly store: StoreId };
 

@@ -16,6 +16,7 @@ import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
+import { decideRecord } from './decide-record.ts';
 import type { DecisionLog } from './decision-log.ts';
 import type { DiskTrouble } from './disk-trouble.ts';
 import type { KeptImage } from './kept-image.ts';
@@ -72,10 +73,12 @@ export class Claims {
   #readingRecord = false;
   /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
   #becomingAlone = false;
-  /** Grows when the node stands down: what was on its way to serving is over. */
+  /** Grows when the node stands down or stops: what was on its way to a question or to serving is over. */
   #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
+  /** Grows with every connection to the peer: a reason to go on without it from before is none any more. */
+  #meetings = 0;
   #readNotBeforeMs = 0;
 
   constructor(host: ClaimsHost, parts: ClaimsParts) {
@@ -115,21 +118,16 @@ export class Claims {
   claim(rule: string, because: string): void {
     const { state, decisions } = this.#mirror;
     const last = state.path.at(-1);
-    if (this.#parts.arbiter === undefined) {
-      decisions.add(rule, 'go on alone', because);
-      const next = nextRecord(state.generation, state.self, this.#host.operationId());
-      this.#granted({ expected: undefined, next }, undefined);
-    } else if (last !== undefined && state.holder === state.self) {
-      this.#confirmRecord(last);
-    } else {
-      decisions.add(rule, 'ask the arbiter', because);
-      const expected =
-        last === undefined || state.holder === undefined
-          ? undefined
-          : { generation: state.generation, holder: state.holder, operationId: last };
-      const next = nextRecord(expected?.generation ?? 0, state.self, this.#host.operationId());
-      this.#flushThenBegin({ store: state.arbiterStore, expected, next });
-    }
+    const isAsked = this.#parts.arbiter !== undefined;
+    if (isAsked && last !== undefined && state.holder === state.self) return this.#confirmRecord();
+    decisions.add(rule, isAsked ? 'ask the arbiter' : 'go on alone', because);
+    const expected =
+      last === undefined || state.holder === undefined
+        ? undefined
+        : { generation: state.generation, holder: state.holder, operationId: last };
+    const generation = isAsked ? (expected?.generation ?? 0) : state.generation;
+    const next = nextRecord(generation, state.self, this.#host.operationId());
+    this.#flushThenBegin({ store: state.arbiterStore, expected, next });
   }
 
   /** An operation that was prepared elsewhere, for the store that this copy knows unless it names another; without an arbiter it is granted. */
@@ -146,6 +144,7 @@ export class Claims {
 
   /** The peer is back: a claim that provably never left this node is given up. */
   peerIsBack(): void {
+    this.#meetings += 1;
     // The operator's choice of the first copy does not depend on the peer.
     if (this.#operation.open?.expected === undefined) return;
     this.#operation.withdrawIfUnsent(() => {
@@ -162,10 +161,13 @@ export class Claims {
   standsDown(): void {
     this.#turn += 1;
     this.#becomingAlone = false;
+    this.#flushing = false;
+    this.#readingRecord = false;
   }
 
   /** The module stops: nothing is sent any more, and an open intent stays in the superblock. */
   stop(): void {
+    this.standsDown();
     this.#operation.stop();
   }
 
@@ -201,20 +203,30 @@ export class Claims {
    * other copy does not count, and this host may lose power before it could do anything else.
    */
   #flushThenBegin(operation: PendingOperation): void {
-    const { replicas, secondary } = this.#parts;
+    const { replicas, secondary, arbiter } = this.#parts;
+    const meetings = this.#meetings;
     this.#flushing = true;
+    const turn = this.#turn;
     secondary.whenIdle(() =>
       forEachReplica(
         replicas,
         (replica, flushed) => replica.device.flush(completion(flushed)),
         (ok) => {
-          this.#flushing = false;
+          const isCurrent = this.#turn === turn;
+          if (isCurrent) this.#flushing = false;
           const { state, disk, run, pairing } = this.#mirror;
           if (!ok) return disk.failed('every volume', 'the flush before asking the arbiter');
+          if (!isCurrent) return;
           const stillWanted =
             state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
           if (run === 'stopped' || this.#host.handing() || disk.present || !stillWanted) return;
           if (operation.expected !== undefined && this.#host.peerAnswers()) return;
+          if (arbiter === undefined) {
+            // Nobody else would see that the reason is gone; the operator's choice of the first copy needs none.
+            const isReason = this.#meetings === meetings || operation.expected === undefined;
+            if (isReason) this.#granted(operation, undefined);
+            return;
+          }
           this.#operation.begin(operation);
           // A connected peer that cannot take part now may be able to before the arbiter has answered.
           pairing.sayHello();
@@ -224,12 +236,14 @@ export class Claims {
   }
 
   /** This node was alone by the record when it stopped or crashed: it may go on if the record still says so. */
-  #confirmRecord(last: OperationId): void {
+  #confirmRecord(): void {
     const { clock, arbiter } = this.#parts;
     if (this.#readingRecord || clock.nowMs() < this.#readNotBeforeMs) return;
     this.#readingRecord = true;
+    const turn = this.#turn;
     arbiter?.read((answer) => {
-      const { run, disk, decisions } = this.#mirror;
+      if (this.#turn !== turn) return;
+      const { run, disk } = this.#mirror;
       this.#readingRecord = false;
       this.#readNotBeforeMs = clock.nowMs() + retryIntervalMs;
       if (run === 'stopped' || this.#host.peerAnswers() || this.#host.arbiterInUse() || disk.present) return;
@@ -238,12 +252,7 @@ export class Claims {
         return;
       }
       this.problem = '';
-      const { arbiterStore } = this.#mirror.state;
-      if (arbiterStore !== undefined && answer.store !== arbiterStore) return this.#otherStore();
-      if (answer.record?.operationId !== last) return this.#refusedBy(answer.record);
-      decisions.add('record-names-this-node', 'go on alone', "the arbiter's record still names this node");
-      this.forced = false;
-      this.becomeAlone();
+      this.#follow(answer.record, answer.store);
     });
   }
 
@@ -253,9 +262,9 @@ export class Claims {
       case 'granted':
         return this.#granted(outcome.operation, outcome.store);
       case 'refused':
-        return this.#refusedBy(outcome.record);
+        return this.#follow(outcome.record, outcome.store);
       case 'other-store':
-        return this.#otherStore();
+        return this.#follow(undefined, outcome.store);
       default:
         assertNever(outcome, 'outcome of an arbiter operation');
     }
@@ -299,36 +308,33 @@ export class Claims {
     });
   }
 
-  #refusedBy(record: ArbiterRecord | undefined): void {
+  /** What the record means for this copy, and that it happens. */
+  #follow(record: ArbiterRecord | undefined, store: StoreId): void {
     const { state, pairing, decisions } = this.#mirror;
-    if (record?.holder === state.peer) {
-      const because = `the arbiter's record says that ${state.peer} went on alone (generation ${record.generation})`;
-      decisions.add('arbiter-refused', 'destroy the VM and wait', because);
-      const data = state.data === 'up-to-date' ? 'outdated' : state.data;
-      this.#host.standDown(because, () => {
-        this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, () => {
-          pairing.sayHello();
-          this.#host.changed();
+    const { action, rule, because } = decideRecord({ copy: state, record, store });
+    switch (action) {
+      case 'go-on-alone':
+        decisions.add(rule, 'go on alone', because);
+        this.forced = false;
+        return this.becomeAlone();
+      case 'stand-down': {
+        decisions.add(rule, 'destroy the VM and wait', because);
+        const data = state.data === 'up-to-date' ? 'outdated' : state.data;
+        return this.#host.standDown(because, () => {
+          this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, () => {
+            pairing.sayHello();
+            this.#host.changed();
+          });
         });
-      });
-      return;
+      }
+      case 'wait':
+        this.#wait(rule, because);
+        // The way to the arbiter may have led to a wrong one for a while only.
+        if (rule === 'other-store') this.#awaitOwnStore();
+        return;
+      default:
+        assertNever(action, 'what a record means');
     }
-    const found =
-      record === undefined ? 'no record' : `holder ${record.holder}, generation ${record.generation}`;
-    this.#wait(
-      'record-does-not-fit',
-      `the arbiter has ${found} for this module, which does not fit this copy (generation ${state.generation}); waiting for the peer`,
-    );
-  }
-
-  /** Its word does not count for this copy: the record that counts is in a store that is not there any more. */
-  #otherStore(): void {
-    this.#wait(
-      'other-store',
-      "the arbiter's records are not those that this copy knows (made anew, restored, or of another arbiter); " +
-        'waiting for the peer, or for `vmpair arbiter recreate VM`',
-    );
-    this.#awaitOwnStore();
   }
 
   #wait(rule: string, because: string): void {
@@ -341,7 +347,6 @@ export class Claims {
     });
   }
 
-  /** The way to the arbiter may have led to a wrong one for a while only. */
   #awaitOwnStore(): void {
     const { arbiter, clock } = this.#parts;
     const { obstacle } = this;

@@ -1,6 +1,7 @@
 /**
- * What a module does while its peer cannot be heard: hold, ask the arbiter, wait, pause the VM. A pure function of the
- * situation, evaluated again and again; the first row that matches decides.
+ * What a module does while its peer cannot be heard: hold, ask the arbiter, wait. A pure function of the situation, evaluated
+ * again and again: the rows are tried top-down and the first that matches decides. What follows from the arbiter's answer is in
+ * decide-record.ts.
  *
  * It never decides by time that something is safe: time only says when to ask. What may be written, the arbiter's record
  * or the peer's durable word says.
@@ -17,15 +18,20 @@ export interface Timers {
   readonly pauseAfterMs: number;
   /** Silence after which a secondary asks the arbiter; later than the pause, so that the VM never runs twice. */
   readonly claimAfterMs: number;
-  /** Age of the oldest disk request at which a disk counts as hung. */
+  /** Silence of a disk after which it counts as hung; see cluster/slow-disk.ts. */
   readonly diskHungAfterMs: number;
 }
 
+/**
+ * What is known of the peer now. `out`: it said that its disk does not work and that no VM runs there. `new`: it is connected and holds
+ * nothing of this module, as a new node or one with new hardware does; it runs no VM, and cannot tell whether this copy is
+ * the latest. Neither is worth waiting for.
+ */
+export type PeerSight = 'silent' | 'answers' | 'out' | 'new';
+
 export interface AloneSituation {
   readonly started: boolean;
-  readonly connected: boolean;
-  /** The peer said that its disk does not work and that no VM runs there: it is of no use to wait for it. */
-  readonly peerOut: boolean;
+  readonly peer: PeerSight;
   /** Serves the guest, or did so until its process was restarted a moment ago. */
   readonly primary: boolean;
   /** May write without the peer already. */
@@ -49,76 +55,146 @@ export interface AloneSituation {
 
 export type AloneAction = 'nothing' | 'wait' | 'claim' | 'go-on-without-arbiter';
 
+type Test = (situation: AloneSituation, timers: Timers) => boolean;
+
+export interface AloneRow {
+  readonly rule: string;
+  readonly action: AloneAction;
+  readonly matches: Test;
+  because(situation: AloneSituation, timers: Timers): string;
+}
+
+const isUpToDate: Test = ({ data }) => data === 'up-to-date';
+/** Or it said itself that there is nothing to wait for. */
+const silentFor = ({ silenceMs, peer }: AloneSituation, waitMs: number): boolean =>
+  peer === 'out' || peer === 'new' || silenceMs >= waitMs;
+
+/**
+ * Also when the operator asks: the other side's VM may still run. After a boot the peer may be booting too, and may hold what
+ * this host lost: wait longer, and let the preferred node go first.
+ */
+const claimDelayMs = (situation: AloneSituation, { claimAfterMs }: Timers): number =>
+  claimAfterMs * (situation.rebooted ? (situation.preferred ? 2 : 3) : 1);
+
+const lostPeer = ({ peer, silenceMs }: AloneSituation): string => {
+  if (peer === 'out') return 'the disk of the peer does not work, and no VM runs there';
+  if (peer === 'new') return 'the peer holds nothing of this module, and no VM runs there';
+  return `the peer has been silent for ${seconds(silenceMs)}`;
+};
+
+export const aloneTable: readonly AloneRow[] = [
+  {
+    rule: 'stopped',
+    action: 'nothing',
+    matches: ({ started }) => !started,
+    because: () => 'the operator stopped this module',
+  },
+  {
+    rule: 'already-alone',
+    action: 'nothing',
+    matches: ({ alone }) => alone,
+    because: () => 'this node may write alone',
+  },
+  {
+    rule: 'operation-open',
+    action: 'wait',
+    matches: ({ operationOpen }) => operationOpen,
+    because: () => 'the arbiter has been asked and has not answered yet',
+  },
+  {
+    rule: 'connected',
+    action: 'nothing',
+    matches: ({ peer }) => peer === 'answers',
+    because: () => 'the peer answers',
+  },
+  {
+    rule: 'not-up-to-date',
+    action: 'wait',
+    matches: (situation, timers) => !isUpToDate(situation, timers),
+    because: ({ data }) => waitForData(data),
+  },
+  {
+    rule: 'disk-in-doubt',
+    action: 'wait',
+    matches: ({ doubt }) => doubt !== 'none',
+    because: ({ doubt }) => doubtSentence(doubt),
+  },
+  {
+    rule: 'may-not-claim',
+    action: 'wait',
+    matches: ({ mayNotClaim, forced }) => mayNotClaim !== undefined && !forced,
+    because: ({ mayNotClaim }) => mayNotClaim ?? '',
+  },
+  // From here on a node with a good copy that may ask. First one that serves its guest, or did a moment ago.
+  {
+    rule: 'alone-before-restart',
+    action: 'claim',
+    matches: ({ primary, namedHolder, arbiter }) => primary && namedHolder && arbiter === 'record',
+    because: () => 'this node was alone before its process was restarted; the arbiter has to confirm it',
+  },
+  {
+    rule: 'peer-silent',
+    action: 'wait',
+    matches: (situation, { lostAfterMs }) => situation.primary && !silentFor(situation, lostAfterMs),
+    because: (situation) => `${lostPeer(situation)}; writes are held`,
+  },
+  {
+    rule: 'primary-without-arbiter',
+    action: 'go-on-without-arbiter',
+    matches: ({ primary, arbiter }) => primary && arbiter === 'none',
+    because: (situation) => `${lostPeer(situation)} and there is no arbiter to ask`,
+  },
+  {
+    rule: 'primary-lost-peer',
+    action: 'claim',
+    matches: ({ primary }) => primary,
+    because: lostPeer,
+  },
+  // From here on: one that would start its VM.
+  {
+    rule: 'failover-off',
+    action: 'wait',
+    matches: ({ failover, forced }) => !failover && !forced,
+    because: (situation) =>
+      `${lostPeer(situation)} and failover is off; run \`vmpair prim VM\` to start here`,
+  },
+  {
+    rule: 'holder-without-arbiter',
+    action: 'go-on-without-arbiter',
+    matches: ({ arbiter, namedHolder, peer }) => arbiter === 'none' && namedHolder && peer === 'new',
+    because: (situation) => `${lostPeer(situation)}; this node was alone, and there is no arbiter to ask`,
+  },
+  {
+    rule: 'secondary-without-arbiter',
+    action: 'wait',
+    matches: ({ arbiter, forced }) => arbiter === 'none' && !forced,
+    because: (situation) => `${lostPeer(situation)}; without an arbiter a secondary never starts by itself`,
+  },
+  {
+    rule: 'claim-delay',
+    action: 'wait',
+    matches: (situation, timers) => !silentFor(situation, claimDelayMs(situation, timers)),
+    because: (situation, timers) =>
+      `${lostPeer(situation)}; this node asks the arbiter after ${seconds(claimDelayMs(situation, timers))}`,
+  },
+  {
+    rule: 'prim',
+    action: 'claim',
+    matches: ({ forced }) => forced,
+    because: () => 'the operator asked this node to be primary',
+  },
+  {
+    rule: 'secondary-lost-peer',
+    action: 'claim',
+    matches: () => true,
+    because: lostPeer,
+  },
+];
+
+/** The first row that matches. The last one matches everything. */
 export function decideAlone(situation: AloneSituation, timers: Timers): Decision<AloneAction> {
-  const { peerOut } = situation;
-  const silent = peerOut
-    ? 'the disk of the peer does not work, and no VM runs there'
-    : `the peer has been silent for ${seconds(situation.silenceMs)}`;
-  if (!situation.started)
-    return { action: 'nothing', rule: 'stopped', because: 'the operator stopped this module' };
-  if (situation.alone)
-    return { action: 'nothing', rule: 'already-alone', because: 'this node may write alone' };
-  if (situation.operationOpen) {
-    return {
-      action: 'wait',
-      rule: 'operation-open',
-      because: 'the arbiter has been asked and has not answered yet',
-    };
-  }
-  if (situation.connected && !peerOut)
-    return { action: 'nothing', rule: 'connected', because: 'the peer answers' };
-  if (situation.data !== 'up-to-date') {
-    return { action: 'wait', rule: 'not-up-to-date', because: waitForData(situation.data) };
-  }
-  if (situation.doubt !== 'none')
-    return { action: 'wait', rule: 'disk-in-doubt', because: doubtSentence(situation.doubt) };
-  if (situation.mayNotClaim !== undefined && !situation.forced) {
-    return { action: 'wait', rule: 'may-not-claim', because: situation.mayNotClaim };
-  }
-  if (situation.primary) {
-    if (situation.namedHolder && situation.arbiter === 'record') {
-      const because = 'this node was alone before its process was restarted; the arbiter has to confirm it';
-      return { action: 'claim', rule: 'alone-before-restart', because };
-    }
-    if (situation.silenceMs < timers.lostAfterMs && !peerOut) {
-      return { action: 'wait', rule: 'peer-silent', because: `${silent}; writes are held` };
-    }
-    if (situation.arbiter === 'none') {
-      return {
-        action: 'go-on-without-arbiter',
-        rule: 'primary-without-arbiter',
-        because: `${silent} and there is no arbiter to ask`,
-      };
-    }
-    return { action: 'claim', rule: 'primary-lost-peer', because: silent };
-  }
-  if (!situation.failover && !situation.forced) {
-    return {
-      action: 'wait',
-      rule: 'failover-off',
-      because: `${silent} and failover is off; run \`vmpair prim VM\` to start here`,
-    };
-  }
-  if (situation.arbiter === 'none' && !situation.forced) {
-    return {
-      action: 'wait',
-      rule: 'secondary-without-arbiter',
-      because: `${silent}; without an arbiter a secondary never starts by itself`,
-    };
-  }
-  // Also when the operator asks: the other side's VM may still run. After a boot the peer may be booting too, and may hold what
-  // this host lost: wait longer, and let the preferred node go first.
-  const waitMs = timers.claimAfterMs * (situation.rebooted ? (situation.preferred ? 2 : 3) : 1);
-  if (situation.silenceMs < waitMs && !peerOut) {
-    return {
-      action: 'wait',
-      rule: 'claim-delay',
-      because: `${silent}; this node asks the arbiter after ${seconds(waitMs)}`,
-    };
-  }
-  if (situation.forced)
-    return { action: 'claim', rule: 'prim', because: 'the operator asked this node to be primary' };
-  return { action: 'claim', rule: 'secondary-lost-peer', because: silent };
+  const { rule, action, because } = aloneTable.find((row) => row.matches(situation, timers)) as AloneRow;
+  return { action, rule, because: because(situation, timers) };
 }
 
 function waitForData(data: DataFlag): string {

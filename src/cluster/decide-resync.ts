@@ -143,6 +143,17 @@ export const resyncTable: readonly Row[] = [
       'check the disk, then run `vmpair accept-disk VM` there',
   },
   {
+    rule: 'new-peer',
+    matches: (mine, theirs) =>
+      upToDate(mine) !== upToDate(theirs) &&
+      either((side) => side.data === 'fresh', mine, theirs) &&
+      (upToDate(mine) ? mine : theirs).alone !== true,
+    decide: () => 'wait',
+    because: (mine) =>
+      `${upToDate(mine) ? 'the peer' : 'this node'} holds nothing and cannot tell whether the other copy is the latest; ` +
+      'the arbiter, or `vmpair prim VM` where there is none, has to confirm that first',
+  },
+  {
     rule: 'one-up-to-date',
     matches: (mine, theirs) => upToDate(mine) !== upToDate(theirs),
     decide: (mine, theirs, lineage) => ({

@@ -15,12 +15,13 @@ import type { DiskDoubt, PersistentState } from '../disk/state.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
-import type { RequestWatch } from '../engine/request-watch.ts';
+import type { DiskWait } from '../engine/request-watch.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
 import type { DecisionLog } from './decision-log.ts';
 import { type DiskFileFacts, doubtSentence, hasRoom, judgeDiskFile, worseDoubt } from './disk-file-facts.ts';
 import type { Pairing } from './pairing.ts';
+import { hungBecause, type NamedWait, SlowDisk } from './slow-disk.ts';
 
 /** A disk that hung is taken back when no request is older than this any more, ms. */
 const answersAgainMs = 1000;
@@ -34,7 +35,7 @@ type TroubleKind = 'failed' | 'hung' | 'full';
 export interface WatchedDisk {
   /** For the sentence: `volume disk0`, `the metadata file`. */
   readonly name: string;
-  readonly watch: RequestWatch;
+  readonly look: () => DiskWait;
 }
 
 /** Remembers that a disk is in doubt until its superblock says so: at least as long as the page cache of this host lives. */
@@ -75,8 +76,10 @@ export interface DiskTroubleParts {
   readonly secondary: SecondaryEngine;
   readonly disks: readonly WatchedDisk[];
   readonly mark: DoubtMark;
-  /** Age of the oldest request at which a disk counts as hung, ms. */
+  /** How long a disk may be silent before it counts as hung, ms. */
   readonly hungAfterMs: number;
+  /** The time of day, for people. */
+  wallTime(): string;
 }
 
 export class DiskTrouble {
@@ -101,6 +104,7 @@ export class DiskTrouble {
   /** Granted on this connection: this node stays up to date. */
   #granted: PeerChannel | undefined;
   #peerGaveUp = false;
+  readonly #slow: SlowDisk;
 
   constructor(host: DiskTroubleHost, parts: DiskTroubleParts) {
     this.#host = host;
@@ -109,6 +113,13 @@ export class DiskTrouble {
     this.#openDoubt = host.mirror.state.diskDoubt;
     this.#cacheLost = this.#openDoubt !== 'none';
     this.#lookNotBeforeMs = parts.clock.nowMs() + lookIntervalMs;
+    const { clock, hungAfterMs } = parts;
+    this.#slow = new SlowDisk({
+      hungAfterMs,
+      decisions: host.mirror.decisions,
+      nowMs: () => clock.nowMs(),
+      wallTime: () => parts.wallTime(),
+    });
   }
 
   // ---- facts ----------------------------------------------------------------------------------------------------------
@@ -135,6 +146,10 @@ export class DiskTrouble {
       this.#fileProblem ??
       (this.#openDoubt === 'none' ? undefined : doubtSentence(this.#openDoubt))
     );
+  }
+  /** The orange sentence: a disk answers, and takes long. */
+  get slowness(): string | undefined {
+    return this.present ? undefined : this.#slow.sentence;
   }
   /** Of the files that this process opened. */
   get doubt(): DiskDoubt {
@@ -193,15 +208,17 @@ export class DiskTrouble {
 
   /** Again and again: does every disk answer, and is it still there? */
   observe(): void {
-    const ages = this.#parts.disks.map(({ name, watch }) => ({ name, ageMs: watch.look() }));
-    const oldest = ages.reduce((left, right) => (right.ageMs > left.ageMs ? right : left));
-    if (this.#kind === undefined && oldest.ageMs > this.#parts.hungAfterMs) {
-      const failure = `${oldest.name} has not answered for ${(oldest.ageMs / 1000).toFixed(0)} s`;
-      this.#begin(
-        'hung',
-        failure,
-        `${failure} on this node; look at its disk; the node takes part again when it answers`,
-      );
+    const { disks, hungAfterMs } = this.#parts;
+    const waits = disks.map(({ name, look }): NamedWait => ({ name, ...look() }));
+    const oldest = waits.reduce((left, right) => (right.ageMs > left.ageMs ? right : left));
+    if (this.#kind === undefined) {
+      // Of several disks one may hang while the oldest request is that of a slow one.
+      const failure = waits.map((wait) => hungBecause(wait, hungAfterMs)).find((why) => why !== undefined);
+      if (failure === undefined) this.#slow.observe(oldest);
+      else {
+        const next = 'look at its disk; the node takes part again when it answers';
+        this.#begin('hung', failure, `${failure} on this node; ${next}`);
+      }
     } else if (this.#kind === 'hung' && oldest.ageMs < answersAgainMs) this.#end('the disk answers again');
     this.#lookAtFiles();
   }

@@ -1,5 +1,6 @@
 /** What a mirror stands on: its outside as ports, and the settings that do not change while it lives. */
 import type { Arbiter } from '../arbiter/arbiter.ts';
+import type { Surroundings } from '../arbiter/fence.ts';
 import type { Clock } from '../base/clock.ts';
 import type { BootId, IdSource, NodeName } from '../base/identity.ts';
 import type { Log } from '../base/log.ts';
@@ -7,11 +8,12 @@ import type { DirtyBitmap } from '../disk/dirty-bitmap.ts';
 import type { PersistentState } from '../disk/state.ts';
 import type { BlockChecksum } from '../engine/block-digests.ts';
 import type { MetadataPort, ReplicaVolume } from '../engine/replica.ts';
-import type { RequestWatch } from '../engine/request-watch.ts';
+import type { DeviceWorkPort, RequestWatch } from '../engine/request-watch.ts';
 import type { LinkTransport } from '../link/transport.ts';
 import type { Timers } from './decide-alone.ts';
 import type { DiskFileFacts } from './disk-file-facts.ts';
 import type { DoubtMark } from './disk-trouble.ts';
+import type { FenceSetup } from './fencing.ts';
 import type { KeptImagePort } from './kept-image.ts';
 import type { VerifyReportStore } from './verify.ts';
 
@@ -31,6 +33,8 @@ export interface ExportPort {
 }
 
 export interface MirrorMetadata extends MetadataPort {
+  /** Of the device under the metadata file. */
+  readonly work?: DeviceWorkPort;
   persist(state: PersistentState, done: (ok: boolean) => void): void;
 }
 
@@ -52,9 +56,14 @@ export interface MirrorPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly ids: IdSource;
-  readonly transport: LinkTransport;
+  /** One per network between the nodes, in the order of preference. */
+  readonly transports: readonly LinkTransport[];
   /** `undefined`: no arbiter. */
   readonly arbiter: Arbiter | undefined;
+  /** `undefined`: nothing switches the peer off. */
+  readonly fence?: FenceSetup | undefined;
+  /** `undefined`: this node does not look whether it is cut off. */
+  readonly surroundings?: Surroundings | undefined;
   readonly metadata: MirrorMetadata;
   readonly checksum: BlockChecksum;
   readonly vm: VmPort;
@@ -74,6 +83,8 @@ export interface MirrorPorts {
 
 export interface MirrorVolume extends ReplicaVolume {
   readonly bitmap: DirtyBitmap;
+  /** Of the device under the disk file. */
+  readonly work?: DeviceWorkPort;
 }
 
 /** Metadata whose requests are watched; `failed` is told before the caller when something could not be made durable. */

@@ -9,6 +9,7 @@ import type { Timer } from '../base/clock.ts';
 import type { PersistentState } from '../disk/state.ts';
 import { BlockRepair } from '../engine/block-repair.ts';
 import { MirroredVolume } from '../engine/mirrored-volume.ts';
+import { PacedDevice } from '../engine/paced-device.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import { PrimaryEngine } from '../engine/primary-engine.ts';
 import { forEachReplica, Replica } from '../engine/replica.ts';
@@ -16,12 +17,14 @@ import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
 import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
+import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
-import { decideAlone } from './decide-alone.ts';
+import { type AloneSituation, decideAlone, type PeerSight } from './decide-alone.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
-import { doubtSentence } from './disk-file-facts.ts';
 import { DiskTrouble } from './disk-trouble.ts';
+import { Fencing } from './fencing.ts';
+import { Isolation } from './isolation.ts';
 import { KeptImage } from './kept-image.ts';
 import { LinkSession } from './link-session.ts';
 import {
@@ -34,9 +37,11 @@ import {
   watchedMetadata,
 } from './mirror-ports.ts';
 import { NewRecord } from './new-record.ts';
+import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
-import { type ImageConsent, StartFromImage } from './start-from-image.ts';
+import { decideRunLimitMs } from './run-limit.ts';
+import { StartFromImage } from './start-from-image.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -57,6 +62,7 @@ export class Mirror {
   readonly verify: Verify;
   readonly keptImage: KeptImage;
   readonly newRecord: NewRecord;
+  readonly operator: OperatorCommands;
   readonly #fromImage: StartFromImage;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
@@ -71,6 +77,8 @@ export class Mirror {
   readonly #ports: MirrorPorts;
   readonly #metadata: MirrorMetadata;
   readonly claims: Claims;
+  readonly fencing: Fencing;
+  readonly #isolation: Isolation;
   #paused = false;
   #wish: VmWish = 'as-is';
   #tick: Timer | undefined;
@@ -91,14 +99,16 @@ export class Mirror {
     this.#ports = ports;
     const { clock } = ports;
     const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
-    const watch = (): RequestWatch => new RequestWatch(clock);
-    const metadataWatch = watch();
+    const metadataWatch = new RequestWatch(clock, () => ports.metadata.work?.()?.changes);
     this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
+    const flushFailed = (): void => this.disk.flushFailed();
     const devices = volumes.map(
-      ({ device }) => new WatchedDevice(device, watch(), { flushFailed: () => this.disk.flushFailed() }),
+      ({ device, work }) => new WatchedDevice(device, clock, { flushFailed }, work),
     );
-    this.replicas = devices.map((device, index) => {
-      const volume = { ...(volumes[index] as MirrorVolume), device };
+    this.replicas = devices.map((watched, index) => {
+      const own = volumes[index] as MirrorVolume;
+      const device = new PacedDevice(watched, clock, () => events.diskFailed(own.name, 'fdatasync'));
+      const volume = { ...own, device };
       return new Replica(index, volume, this.#metadata, (replica) => this.primary.settle(replica));
     });
     this.primary = new PrimaryEngine(this.replicas, clock, events);
@@ -106,12 +116,14 @@ export class Mirror {
     this.repair = new BlockRepair(this.primary, clock, events);
     this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
     this.decisions = new DecisionLog(ports.log, ports.wallTime);
-    this.session = new LinkSession(ports.transport, clock, config.timers.heartbeatIntervalMs, {
+    const link = { ...config, chooses: dials(state.self, state.peer) };
+    this.session = new LinkSession(ports.transports, clock, link, {
       opened: (channel) => {
         this.linkProblem = '';
         this.pairing.opened(channel);
         this.disk.linkOpened();
         this.claims.peerIsBack();
+        this.fencing.peerIsBack();
       },
       control: (message) => this.#control(message),
       request: (header, payload) => this.#request(header, payload),
@@ -175,10 +187,11 @@ export class Mirror {
       this.replicas,
       this.secondary,
     );
+    this.operator = new OperatorCommands({ mirror: this, fromImage: this.#fromImage });
     this.claims = new Claims(
       {
         mirror: this,
-        peerAnswers: () => this.session.channel !== undefined && !this.disk.peerOut,
+        peerAnswers: () => this.#peerSight() === 'answers',
         handing: () => this.departure.handing,
         arbiterInUse: () => this.operationOpen,
         operationId: () => ports.ids.operationId(),
@@ -194,6 +207,21 @@ export class Mirror {
         arbiter: ports.arbiter,
       },
     );
+    this.fencing = new Fencing(
+      {
+        mirror: this,
+        hasRecordKeeper: () => ports.arbiter !== undefined,
+        connected: () => this.session.channel !== undefined,
+        peerSight: () => this.#peerSight(),
+        unheardMs: () => this.session.watch.unheardMs,
+        serve: () => this.#serve(),
+        changed: () => this.evaluate(),
+        wallTime: () => ports.wallTime(),
+      },
+      clock,
+      ports.fence,
+    );
+    this.#isolation = new Isolation(ports.surroundings, clock, () => this.evaluate());
     this.pairing = new Pairing(
       {
         mirror: this,
@@ -264,12 +292,13 @@ export class Mirror {
         disks: [
           ...devices.map((device, index) => ({
             name: `volume ${volumes[index]?.name}`,
-            watch: device.watch,
+            look: () => device.look(),
           })),
-          { name: 'the metadata file', watch: metadataWatch },
+          { name: 'the metadata file', look: () => metadataWatch.look() },
         ],
         mark: ports.doubtMark,
         hungAfterMs: config.timers.diskHungAfterMs,
+        wallTime: () => ports.wallTime(),
       },
     );
   }
@@ -280,10 +309,22 @@ export class Mirror {
     return this.state.bootId !== this.config.bootId || this.disk.cacheLost;
   }
   get operationOpen(): boolean {
-    return this.claims.isOpen || this.#fromImage.underWay;
+    // While the module starts, what an earlier process asked is open and not yet asked again.
+    const toBeContinued = this.#starting !== undefined && this.state.pending !== undefined;
+    return this.claims.isOpen || this.#fromImage.underWay || toBeContinued;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
+  }
+  /** How long the VM may run on without a further word of this module, ms; `undefined`: as long as it likes. */
+  get pauseWithinMs(): number | undefined {
+    const { gate, soloAllowed } = this.primary;
+    const { doubtMs, connectedMs } = this.session.watch;
+    const may = { alone: soloAllowed, mayWrite: gate === 'open' };
+    return decideRunLimitMs(
+      { vm: this.vm, wish: this.#wish, ...may, doubtMs, connectedMs },
+      this.config.timers,
+    );
   }
   get leaving(): boolean {
     return this.departure.underWay;
@@ -291,6 +332,12 @@ export class Mirror {
   get preferSelf(): boolean {
     const { self, peer } = this.state;
     return this.config.preferred === undefined ? self < peer : this.config.preferred === self;
+  }
+
+  #peerSight(): PeerSight {
+    if (this.disk.peerOut) return 'out';
+    if (this.session.channel === undefined) return 'silent';
+    return this.pairing.peerIsNew && this.state.data !== 'fresh' ? 'new' : 'answers';
   }
 
   /** What this side says of its copy; `afterBlip`: as if the link had been lost a moment ago. */
@@ -311,6 +358,7 @@ export class Mirror {
       guestRuns,
       rebooted: this.rebooted,
       lastRole: state.role,
+      ...(this.primary.soloAllowed ? { alone: true } : {}),
       ...(this.disk.doubt === 'none' ? {} : { diskDoubt: this.disk.doubt }),
       ...(canResume && resumeWithBoot !== undefined ? { resumeWithBoot } : {}),
       bootId: this.config.bootId,
@@ -427,6 +475,7 @@ export class Mirror {
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
     this.disk.observe();
+    this.fencing.observe();
     const { timers } = this.config;
     const { channel, watch } = this.session;
     const silent = watch.silenceMs > timers.lostAfterMs;
@@ -455,27 +504,25 @@ export class Mirror {
       );
     }
     if (this.departure.handing || this.disk.present || this.claims.becomingAlone) return;
-    const decision = decideAlone(
-      {
-        started: true,
-        connected: channel !== undefined,
-        peerOut: this.disk.peerOut,
-        primary: this.serving,
-        alone: this.serving && this.primary.soloAllowed,
-        namedHolder: this.state.holder === this.state.self,
-        data: this.state.data,
-        doubt: this.disk.doubt,
-        silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
-        operationOpen: this.operationOpen || this.claims.isFlushing,
-        rebooted: this.rebooted,
-        preferred: this.preferSelf,
-        arbiter: this.#ports.arbiter === undefined ? 'none' : 'record',
-        failover: this.config.failover,
-        forced: this.claims.forced,
-        mayNotClaim: this.claims.obstacle,
-      },
-      timers,
-    );
+    const situation: AloneSituation = {
+      started: true,
+      peer: this.#peerSight(),
+      primary: this.serving,
+      alone: this.serving && this.primary.soloAllowed,
+      namedHolder: this.state.holder === this.state.self,
+      data: this.state.data,
+      doubt: this.disk.doubt,
+      silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
+      operationOpen: this.operationOpen || this.claims.isFlushing,
+      rebooted: this.rebooted,
+      preferred: this.preferSelf,
+      arbiter: this.#ports.arbiter === undefined && !this.fencing.standsAlone ? 'none' : 'record',
+      failover: this.config.failover,
+      forced: this.claims.forced,
+      mayNotClaim: this.claims.obstacle,
+    };
+    const asked = this.#isolation.review(decideAlone(situation, timers), situation, timers);
+    const decision = this.fencing.review(asked, situation, timers);
     this.aloneBecause = decision.because;
     if (decision.action === 'claim' || decision.action === 'go-on-without-arbiter') {
       this.claims.claim(decision.rule, decision.because);
@@ -485,9 +532,11 @@ export class Mirror {
   // ---- serving ---------------------------------------------------------------------------------------------------------------
 
   #serve(): void {
+    const goesOn = this.serving && this.fencing.waits === undefined;
     this.serving = true;
     this.#paused = false;
     this.trouble = undefined;
+    if (!goesOn && !this.fencing.mayStartVm()) return this.evaluate();
     this.#ports.exports.serve(true, 'this node is primary');
     this.#want('running', 'this node is primary');
     this.evaluate();
@@ -501,6 +550,7 @@ export class Mirror {
   /** The same, without waiting for the disk. */
   #endService(because: string, then: () => void): void {
     this.claims.standsDown();
+    this.fencing.standsDown();
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.repair.stop();
@@ -611,6 +661,10 @@ export class Mirror {
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
   stop(done: CommandDone): void {
     if (this.run === 'stopped') return done(undefined);
+    if (this.#fromImage.underWay)
+      return done(
+        refusal('no other action under way', 'a start from the kept image is', 'wait until it has ended'),
+      );
     if (this.#starting !== undefined) return this.start(() => this.stop(done));
     this.departure.stop(done);
   }
@@ -619,90 +673,11 @@ export class Mirror {
     this.#tick?.cancel();
     this.run = 'stopped';
     this.claims.stop();
+    this.fencing.stop();
     this.session.stop('the operator stopped this module');
     this.#ending = true;
     this.#standDown('the operator stopped this module', () => {
       this.#ending = false;
-      done(undefined);
-    });
-  }
-
-  // ---- operator -------------------------------------------------------------------------------------------------------------------
-
-  /** Makes this node primary. Refuses what would lose data. */
-  prim(done: CommandDone): void {
-    const { state } = this;
-    if (this.serving) return done(undefined);
-    if (state.data === 'outdated' || state.data === 'inconsistent') {
-      const image =
-        this.keptImage.facts === undefined ? '' : '; if it is lost: `vmpair prim VM --from-kept-image`';
-      const next = `start the peer, which has the newer copy${image}`;
-      return done(refusal('a copy that is up to date on this node', `it is ${state.data}`, next));
-    }
-    if (this.disk.doubt !== 'none')
-      return done(refusal('a disk whose content is known', doubtSentence(this.disk.doubt), 'do as it says'));
-    const { phase } = this.pairing;
-    if (phase !== 'down' && phase !== 'handshake') {
-      return done(
-        refusal(
-          'no primary on the peer',
-          `the peer is connected (${phase})`,
-          'run `vmpair swap VM` to move the VM here',
-        ),
-      );
-    }
-    if (
-      state.data === 'fresh' &&
-      this.pairing.peerHello !== undefined &&
-      this.pairing.peerHello.facts.data !== 'fresh'
-    ) {
-      return done(
-        refusal(
-          'a good copy on this node',
-          'it is empty and the peer has data',
-          'run `vmpair prim VM` on the peer',
-        ),
-      );
-    }
-    const begin: CommandDone = (error) => {
-      if (error !== undefined) return done(error);
-      this.claims.obstacle = undefined;
-      this.decisions.add('prim', 'be primary', 'the operator asked for it');
-      if (state.data === 'fresh')
-        this.claims.claim('prim', 'the operator says that this node has the good copy');
-      else this.claims.forced = true;
-      this.evaluate();
-      done(undefined);
-    };
-    this.start(begin);
-  }
-
-  /** The operator has checked a disk that is in doubt, and takes its content as it is. */
-  acceptDisk(done: CommandDone): void {
-    const { doubt } = this.disk;
-    const next = 'look at `vmpair status VM`';
-    if (doubt === 'none') return done(refusal('a disk in doubt', 'none', next));
-    const { phase } = this.pairing;
-    if (phase !== 'down' && phase !== 'handshake')
-      return done(refusal('a copy that is not being resynchronised', `the link is ${phase}`, next));
-    this.start((error) => {
-      if (error !== undefined) return done(error);
-      this.disk.accept(() => done(undefined));
-    });
-  }
-
-  /** Makes this node primary with the image from before an unfinished resync, whose source is lost. */
-  primFromImage(consent: ImageConsent, done: CommandDone): void {
-    this.#fromImage.start(consent, done);
-  }
-
-  /** Starts this node so that it waits for its peer and never takes over before it was in sync. */
-  second(done: CommandDone): void {
-    if (this.serving)
-      return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
-    this.start((error) => {
-      if (error !== undefined) return done(error);
-      this.claims.obstacle = 'the operator asked this node to be secondary; waiting for the peer';
       done(undefined);
     });
   }

@@ -12,9 +12,11 @@ import { WorldError } from '../base/errors.ts';
 import type { Arbiter, ReadAnswer } from '../arbiter/arbiter.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { OperationId } from '../base/identity.ts';
+import type { RecordStatus } from '../base/status.ts';
 import type { ArbiterRecord, PendingOperation, PersistentState, StoreId } from '../disk/state.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
+import { describeRecord } from './decide-record.ts';
 import type { DecisionLog } from './decision-log.ts';
 import { type CommandDone, refusal } from './departure.ts';
 import type { PairPhase } from './pairing.ts';
@@ -44,16 +46,6 @@ export interface NewRecordHost {
   begin(operation: PendingOperation): void;
 }
 
-/** What is at the arbiter, beside what this copy expects there. */
-export interface RecordReport {
-  readonly answers: boolean;
-  readonly record: ArbiterRecord | undefined;
-  readonly store: StoreId | undefined;
-  /** `ok`: the record and its store are what this copy knows. */
-  readonly verdict: 'ok' | 'no-arbiter' | 'no-answer' | 'other-store' | 'no-record' | 'differs';
-  readonly because: string;
-}
-
 interface Asked {
   readonly channel: PeerChannel;
   readonly store: StoreId;
@@ -76,17 +68,14 @@ export class NewRecord {
   }
 
   /** For people: what the arbiter says now, and whether that is what this copy knows. */
-  report(done: (report: RecordReport) => void): void {
-    const nothing = { record: undefined, store: undefined };
-    if (this.#arbiter === undefined) {
-      const because = 'no arbiter is configured';
-      return done({ answers: false, ...nothing, verdict: 'no-arbiter', because });
-    }
+  status(done: (status: RecordStatus) => void): void {
+    if (this.#arbiter === undefined)
+      return done({ verdict: 'no-arbiter', because: 'no arbiter is configured' });
     this.#arbiter.read((answer) => {
-      if (answer.kind === 'no-answer')
-        return done({ answers: false, ...nothing, verdict: 'no-answer', because: answer.because });
+      if (answer.kind === 'no-answer') return done({ verdict: 'no-answer', because: answer.because });
       const { record, store } = answer;
-      done({ answers: true, record, store, ...judge(this.#host.mirror.state, answer) });
+      const found = record === undefined ? { store } : { store, record };
+      done({ ...judge(this.#host.mirror.state, answer), ...found });
     });
   }
 
@@ -184,7 +173,7 @@ export class NewRecord {
     mirror.decisions.add(
       'arbiter-recreate',
       'make the record anew',
-      `the operator asked for it; the arbiter had ${describe(expected)}, this copy has generation ${state.generation}`,
+      `the operator asked for it; the arbiter had ${describeRecord(expected)}, this copy has generation ${state.generation}`,
     );
     const generation = Math.max(expected?.generation ?? 0, state.generation) + 1;
     const next = { generation, holder, operationId: this.#host.operationId() };
@@ -240,8 +229,9 @@ export class NewRecord {
     return refusal(
       `--peer-is-off ${state.peer}`,
       peerIsOff === undefined ? 'no --peer-is-off' : `--peer-is-off ${peerIsOff}`,
-      `the arbiter cannot tell whether ${state.peer} went on alone. Look at ${state.peer}: if its VM runs, do not do this. ` +
-        'Otherwise switch it off, and give the command again with this option',
+      `the arbiter cannot tell whether ${state.peer} went on alone. If its VM ran after the two nodes lost each other, its copy is the newer ` +
+        `one: start ${state.peer} instead. Otherwise switch ${state.peer} off, and give the command again with this option; ` +
+        `what the guest should have written there alone is given up`,
     );
   }
 
@@ -264,14 +254,10 @@ function peerProblem(found: string): WorldError {
   return refusal('the word of the peer that it uses the same arbiter', found, next);
 }
 
-function describe(record: ArbiterRecord | undefined): string {
-  return record === undefined ? 'no record' : `generation ${record.generation}, holder ${record.holder}`;
-}
-
 function judge(
   state: PersistentState,
   { record, store }: Extract<ReadAnswer, { kind: 'record' }>,
-): Pick<RecordReport, 'verdict' | 'because'> {
+): Pick<RecordStatus, 'verdict' | 'because'> {
   const next = 'run `vmpair arbiter recreate VM`';
   if (state.arbiterStore !== undefined && state.arbiterStore !== store) {
     const because = `its records were made anew or restored, or are of another arbiter; ${next}`;
@@ -283,7 +269,7 @@ function judge(
       : { verdict: 'no-record', because: `it has no record of this module; ${next}` };
   }
   if (record.operationId === state.path.at(-1))
-    return { verdict: 'ok', because: `it has ${describe(record)}, as this copy knows` };
-  const because = `it has ${describe(record)}, and this copy knows generation ${state.generation}`;
+    return { verdict: 'ok', because: `it has ${describeRecord(record)}, as this copy knows` };
+  const because = `it has ${describeRecord(record)}, and this copy knows generation ${state.generation}`;
   return { verdict: 'differs', because };
 }

@@ -122,6 +122,11 @@ export class Pairing {
     return this.#theirs;
   }
 
+  /** The peer is connected and holds nothing of this module. */
+  get peerIsNew(): boolean {
+    return this.phase === 'handshake' && this.#theirs?.facts.data === 'fresh';
+  }
+
   /** The peer is connected and its copy holds every write that was acknowledged: this one may be given up. */
   get peerHoldsAll(): boolean {
     const { phase } = this;

@@ -1,101 +1,56 @@
 /**
- * How long the peer has been silent, seen from both ends. Each heartbeat says how long ago its sender last heard this node,
- * so that a cut in one direction is seen by both at once, and gives back the time stamp of the last heartbeat that its sender
- * received: at that time, by this node's own clock, the peer certainly had not yet begun to miss it.
+ * How long the peer has been silent on all networks together: as long as on the one where it was silent for the shortest time.
  *
- * Three measures. `silenceMs` decides when a connection counts as lost; a new connection starts it over. `doubtMs` decides when
- * a VM that may not write is paused: only a returned stamp starts it over, so that neither a half-open connection nor
- * delayed bytes make it shorter than what the peer measures. `unheardMs` is what the peer measures when it is to claim.
+ * Three measures. `silenceMs` decides when the peer counts as lost: there is no network left on which both hear each other.
+ * `doubtMs` decides when a VM that may not write is paused: only a returned stamp starts it over, so that neither a half-open
+ * connection nor delayed bytes make it shorter than what the peer measures. `unheardMs` is what the peer measures when it is to
+ * claim. A stamp that came back on one network was heard by the peer on that network, so doubt here is never
+ * shorter than `unheardMs` there, whichever networks work.
  */
 import type { Clock } from '../base/clock.ts';
+import type { PathWatch } from './path-watch.ts';
 
 export class PeerWatch {
   readonly #clock: Clock;
-  #heardMs: number;
-  #heardByPeerMs: number;
-  #certainMs: number;
-  #openedMs: number;
-  /** Stamp of the last heartbeat of the peer on this connection, by its clock; 0: none yet. */
-  #stampOfPeer = 0;
-  #heartbeatMs: number;
-  #heartbeatGapMaxMs = 0;
+  readonly #paths: readonly PathWatch[];
+  #connectedSinceMs: number;
+  #connectedPath: PathWatch | undefined;
 
-  constructor(clock: Clock) {
+  /** `paths`: one per network, at least one. */
+  constructor(clock: Clock, paths: readonly PathWatch[]) {
     this.#clock = clock;
-    this.#heardMs = clock.nowMs();
-    this.#heardByPeerMs = this.#heardMs;
-    this.#certainMs = this.#heardMs;
-    this.#openedMs = this.#heardMs;
-    this.#heartbeatMs = this.#heardMs;
+    this.#paths = paths;
+    this.#connectedSinceMs = clock.nowMs();
   }
 
-  /** Any bytes of the peer arrived. */
-  observeBytes(): void {
-    this.#heardMs = this.#clock.nowMs();
-  }
-
-  /**
-   * A heartbeat arrived; the peer had heard this node `ageMs` before it sent it. `stamp` is to be given back; `returnedMs` is
-   * the stamp of an own heartbeat of this connection, 0 for none.
-   */
-  observeHeartbeat(ageMs: number, stamp: number, returnedMs: number): void {
-    this.#heardMs = this.#clock.nowMs();
-    this.#heardByPeerMs = Math.max(this.#heardByPeerMs, this.#heardMs - ageMs);
-    this.#heartbeatGapMaxMs = Math.max(this.#heartbeatGapMaxMs, this.#heardMs - this.#heartbeatMs);
-    this.#heartbeatMs = this.#heardMs;
-    this.#stampOfPeer = stamp;
-    if (returnedMs > 0 && returnedMs <= this.#heardMs)
-      this.#certainMs = Math.max(this.#certainMs, returnedMs);
-  }
-
-  /** The module starts: everything counts from now. */
-  restart(): void {
-    this.opened();
-    this.#certainMs = this.#heardMs;
-  }
-
-  /** A new connection. */
-  opened(): void {
-    this.#heardMs = this.#clock.nowMs();
-    this.#heardByPeerMs = this.#heardMs;
-    this.#openedMs = this.#heardMs;
-    this.#stampOfPeer = 0;
-    this.#heartbeatMs = this.#heardMs;
-    this.#heartbeatGapMaxMs = 0;
-  }
-
-  /** For own heartbeats: a time stamp, and the stamp to give back. */
-  get stamps(): { readonly own: number; readonly returned: number } {
-    return { own: Math.floor(this.#clock.nowMs()), returned: this.#stampOfPeer };
-  }
-
-  /** Age of what this node heard last, for its own heartbeats. */
-  get heardAgeMs(): number {
-    return this.#clock.nowMs() - this.#heardMs;
+  /** A connection became the one that carries the link. */
+  connected(path: PathWatch): void {
+    this.#connectedSinceMs = this.#clock.nowMs();
+    this.#connectedPath = path;
   }
 
   get silenceMs(): number {
-    return this.#clock.nowMs() - Math.min(this.#heardMs, this.#heardByPeerMs);
+    return Math.min(...this.#paths.map(({ silenceMs }) => silenceMs));
   }
 
   get doubtMs(): number {
-    return this.#clock.nowMs() - this.#certainMs;
+    return Math.min(...this.#paths.map(({ doubtMs }) => doubtMs));
   }
 
   get unheardMs(): number {
-    return this.#clock.nowMs() - this.#heardMs;
+    return Math.min(...this.#paths.map(({ unheardMs }) => unheardMs));
   }
 
   /**
-   * Longest time between two heartbeats of the peer on the newest connection, or before the first: how late a node that is busy
-   * or waits for its disk becomes. Decides nothing.
+   * Longest time between two heartbeats of the peer on the network in use: how late a node that is busy or waits for its disk
+   * becomes. Decides nothing.
    */
   get heartbeatGapMaxMs(): number {
-    return this.#heartbeatGapMaxMs;
+    return this.#connectedPath?.heartbeatGapMaxMs ?? 0;
   }
 
-  /** Age of the newest connection, whether it still exists or not. */
+  /** Since when the link has been on its present network, or was on its last one. */
   get connectedMs(): number {
-    return this.#clock.nowMs() - this.#openedMs;
+    return this.#clock.nowMs() - this.#connectedSinceMs;
   }
 }

@@ -6,6 +6,10 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
+import type { PingAddress } from '../platform/ping.ts';
+import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
+import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
+import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -23,12 +27,6 @@ const shortName = z
   .string('a name')
   .regex(shortNamePattern, 'a name of 1 to 31 letters, digits, "-" or "_", with a letter or digit first');
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
-const host = z
-  .string('a host name or address')
-  .min(1, 'a host name or address')
-  .max(255, 'a host name or address');
-const port = z.int('a port, 1 to 65535').min(1, 'a port, 1 to 65535').max(65535, 'a port, 1 to 65535');
-const endpoint = { host, port };
 const pathPerNode = z.record(z.string(), absolutePath);
 const pathOrPerNode = z.union([absolutePath, pathPerNode], 'an absolute path, or one absolute path per node');
 
@@ -37,13 +35,6 @@ export interface VmConfig {
   readonly kind: string;
   readonly [key: string]: unknown;
 }
-
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
-
-export type ArbiterConfig = ({ readonly kind: 'witness' } & Endpoint) | { readonly kind: 'none' };
 
 export interface VolumeConfig {
   readonly name: string;
@@ -58,10 +49,15 @@ export interface ModuleConfig {
   readonly name: string;
   /** Exactly two, in the order of the file. */
   readonly nodes: readonly [NodeName, NodeName];
-  readonly link: Readonly<Record<NodeName, Endpoint>>;
+  /** Where each node listens: one address per network, in the order of preference, as many on both. */
+  readonly links: Readonly<Record<NodeName, readonly Endpoint[]>>;
   /** Off: the frames of the link travel in the clear. */
   readonly encryption: boolean;
   readonly arbiter: ArbiterConfig;
+  /** `undefined`: no node switches the other one off. */
+  readonly fence: FenceConfig | undefined;
+  /** What a node must reach to take over; empty: nothing. */
+  readonly ping: readonly PingAddress[];
   readonly volumes: readonly VolumeConfig[];
   /** Absolute path of the metadata file on each node. */
   readonly metadata: Readonly<Record<NodeName, string>>;
@@ -72,6 +68,18 @@ export interface ModuleConfig {
   /** Limit of resyncs in bytes per second; `undefined`: none. */
   readonly resyncBytesPerSecondMax: number | undefined;
   readonly vm: VmConfig;
+}
+
+/** The networks between the nodes as one of them sees them, in the order of preference. */
+export function networksOf(
+  { nodes, links }: ModuleConfig,
+  self: NodeName,
+): readonly { readonly own: Endpoint; readonly peer: Endpoint }[] {
+  const peer = nodes.find((node) => node !== self) as NodeName;
+  return (links[self] ?? []).flatMap((own, index) => {
+    const theirs = links[peer]?.[index];
+    return theirs === undefined ? [] : [{ own, peer: theirs }];
+  });
 }
 
 const anyVm = z.looseObject({ kind: z.string('the kind of hypervisor: none, qemu, simulated') });
@@ -96,14 +104,13 @@ function documentSchema(vm: z.ZodType) {
         z
           .string()
           .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"'),
-        z.strictObject({ link: z.strictObject(endpoint) }),
+        nodeSchema,
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
-    arbiter: z.discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('witness'), ...endpoint }),
-      z.strictObject({ kind: z.literal('none') }),
-    ]),
+    arbiter: arbiterSchema,
+    fence: fenceSchema.optional(),
+    ping: pingSchema.optional(),
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
       .min(1, `1 to ${volumesMax} volumes`)
@@ -168,9 +175,14 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     moduleId: document.module.id,
     name: document.module.name,
     nodes,
-    link: Object.fromEntries(Object.entries(document.nodes).map(([node, { link }]) => [node, link])),
+    links: resolveLinks(document.nodes, complain),
     encryption: document.encryption === 'on',
     arbiter: document.arbiter,
+    fence:
+      document.fence === undefined
+        ? undefined
+        : resolveFence(document.fence, nodes, document.arbiter.kind !== 'none', complain),
+    ping: document.ping?.addresses ?? [],
     volumes,
     metadata,
     timers: document.timers,

@@ -15,7 +15,7 @@ export interface Timers {
   readonly claimAfterMs: number;
   /** Silence of a module's control socket after which the supervisor pauses its VM and kills it. */
   readonly watchdogMs: number;
-  /** Age of the oldest disk request at which a disk counts as hung. */
+  /** Silence of a disk after which it counts as hung; see cluster/slow-disk.ts. */
   readonly diskHungAfterMs: number;
 }
 

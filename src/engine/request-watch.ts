@@ -1,6 +1,7 @@
 /**
  * How long the oldest request to a disk has been waiting for its answer, without a timer per request: requests that begin between
- * two looks share one slot, and a look only finds the oldest slot that is not empty.
+ * two looks share one slot, and a look only finds the oldest slot that is not empty. And how long the disk has been silent:
+ * a device that completes requests, of whoever, works, although one of ours may have to wait long for its turn.
  *
  * Time counts only while this process runs: what was frozen itself (a paused host, a stopped process) does not blame the disk
  * for answers that it could not take. It decides nothing, and gives no request up: a disk may answer at any time.
@@ -21,6 +22,25 @@ const slotMs = 50;
 /** A look that comes later than this after the one before counts as this process frozen, ms. */
 export const frozenAfterMs = 1000;
 
+/** From this age of the oldest request on the device is asked what it does, ms: a fast disk costs nothing. */
+const evidenceFromMs = 1000;
+
+/** How many requests the device under a disk has completed since its host booted; `undefined`: nothing tells. Never waits. */
+export interface DeviceWork {
+  readonly reads: number;
+  /** Writes, discards and flushes. */
+  readonly changes: number;
+}
+
+export type DeviceWorkPort = () => DeviceWork | undefined;
+
+export interface DiskWait {
+  /** Age of the oldest request without an answer, ms; 0: there is none. */
+  readonly ageMs: number;
+  /** The same, or how long ago the device was last seen to complete a request of that kind, whichever is less, ms. */
+  readonly silentMs: number;
+}
+
 class Slot {
   readonly sinceMs: number;
   open = 0;
@@ -38,9 +58,15 @@ export class RequestWatch {
   /** Time that this process was seen to run, ms. */
   #awakeMs = 0;
   #lookedMs: number;
+  readonly #completed: () => number | undefined;
+  /** What the device had completed at the last look at it, and when that was seen to grow, ms of `#awakeMs`. */
+  #completedCount: number | undefined;
+  #grewMs = 0;
 
-  constructor(clock: Clock) {
+  /** `completed`: requests of this kind that the device has completed. */
+  constructor(clock: Clock, completed: () => number | undefined = () => undefined) {
     this.#clock = clock;
+    this.#completed = completed;
     this.#lookedMs = clock.nowMs();
   }
 
@@ -64,8 +90,8 @@ export class RequestWatch {
     };
   }
 
-  /** Age of the oldest request without an answer, ms; 0: there is none. Called several times a second. */
-  look(): number {
+  /** Called several times a second. */
+  look(): DiskWait {
     const nowMs = this.#clock.nowMs();
     this.#awakeMs += Math.min(nowMs - this.#lookedMs, frozenAfterMs);
     this.#lookedMs = nowMs;
@@ -76,8 +102,26 @@ export class RequestWatch {
       this.#current = new Slot(this.#awakeMs);
       this.#slots.push(this.#current);
     }
-    return ageMs;
+    return { ageMs, silentMs: Math.min(ageMs, this.#quietMs(ageMs)) };
   }
+
+  /** How long the device has not been seen to complete anything, ms. */
+  #quietMs(ageMs: number): number {
+    const before = this.#completedCount;
+    this.#completedCount = ageMs < evidenceFromMs ? undefined : this.#completed();
+    if (this.#completedCount === undefined) return ageMs;
+    if (before === undefined) this.#grewMs = this.#awakeMs - ageMs;
+    else if (this.#completedCount !== before) this.#grewMs = this.#awakeMs;
+    return this.#awakeMs - this.#grewMs;
+  }
+}
+
+/** The longer of two waits in each respect. */
+export function longerWait(left: DiskWait, right: DiskWait): DiskWait {
+  return {
+    ageMs: Math.max(left.ageMs, right.ageMs),
+    silentMs: Math.max(left.silentMs, right.silentMs),
+  };
 }
 
 export interface DeviceEvents {
@@ -85,22 +129,36 @@ export interface DeviceEvents {
   flushFailed(): void;
 }
 
-/** A disk whose requests are watched, and whose failed flushes are told before anybody can act on the answer. */
+/**
+ * A disk whose requests are watched, and whose failed flushes are told before anybody can act on the answer. Reads and changes
+ * apart: storage that holds all writes back (out of room below, a failed member of an array) may well go on reading.
+ */
 export class WatchedDevice implements BlockDevice {
   readonly sizeBytes: number;
-  readonly watch: RequestWatch;
+  readonly #reads: RequestWatch;
+  readonly #changes: RequestWatch;
   readonly #device: BlockDevice;
   readonly #events: DeviceEvents;
 
-  constructor(device: BlockDevice, watch: RequestWatch, events: DeviceEvents) {
+  constructor(
+    device: BlockDevice,
+    clock: Clock,
+    events: DeviceEvents,
+    work: DeviceWorkPort = () => undefined,
+  ) {
     this.sizeBytes = device.sizeBytes;
-    this.watch = watch;
+    this.#reads = new RequestWatch(clock, () => work()?.reads);
+    this.#changes = new RequestWatch(clock, () => work()?.changes);
     this.#device = device;
     this.#events = events;
   }
 
+  look(): DiskWait {
+    return longerWait(this.#reads.look(), this.#changes.look());
+  }
+
   read(offsetBytes: number, lengthBytes: number, completion: ReadCompletion): void {
-    this.#device.read(offsetBytes, lengthBytes, new WatchedAnswer(this.watch, completion));
+    this.#device.read(offsetBytes, lengthBytes, new WatchedAnswer(this.#reads, completion));
   }
 
   write(
@@ -126,11 +184,11 @@ export class WatchedDevice implements BlockDevice {
   }
 
   allocation(offsetBytes: number, lengthBytes: number, completion: AllocationCompletion): void {
-    this.#device.allocation(offsetBytes, lengthBytes, new WatchedAnswer(this.watch, completion));
+    this.#device.allocation(offsetBytes, lengthBytes, new WatchedAnswer(this.#reads, completion));
   }
 
   #watched(flushes: boolean, completion: Completion): Completion {
-    return new WatchedCompletion(this.watch, flushes ? this.#events : undefined, completion);
+    return new WatchedCompletion(this.#changes, flushes ? this.#events : undefined, completion);
   }
 }
 

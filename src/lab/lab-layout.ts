@@ -19,14 +19,21 @@ export const labMachines: readonly LabMachine[] = [...labNodes, 'witness'];
 export const labModule = 'vm1';
 export const labVolume = 'disk0';
 
-/** Each machine has a loopback address of its own, so that addresses tell them apart. */
-export const labHosts: Readonly<Record<LabMachine, string>> = {
-  A: '127.0.0.1',
-  B: '127.0.0.2',
-  witness: '127.0.0.3',
-};
+/** First half of the addresses of a lab whose machines share one network namespace. */
+const loopbackAddresses = '127.0';
+
+/** Each machine has an address of its own in each network, so that addresses tell them apart; `index` counts networks from 0. */
+export function labHost(machine: LabMachine, index = 0, addresses: string = loopbackAddresses): string {
+  return `${addresses}.${index}.${labMachines.indexOf(machine) + 1}`;
+}
 
 const processSchema = z.object({ pid: z.number().int(), startTicks: z.string(), hostBoot: z.string() });
+const separationSchema = z.object({
+  /** First half of the IPv4 addresses, as `10.213`. */
+  addresses: z.string(),
+  /** Network namespace of each machine, by name. */
+  namespaces: z.object({ A: z.string(), B: z.string(), witness: z.string() }),
+});
 const programSchema = z.object({ supervisor: z.string(), witness: z.string(), module: z.string() });
 
 const labSchema = z.object({
@@ -34,8 +41,11 @@ const labSchema = z.object({
   clusterId: z.string().regex(hexIdPattern),
   moduleId: z.string().regex(hexIdPattern),
   sizeBytes: z.number().int(),
-  ports: z.object({ A: z.number(), B: z.number(), witness: z.number() }),
+  /** Of the nodes, one per network. */
+  ports: z.object({ A: z.array(z.number()), B: z.array(z.number()), witness: z.number() }),
   programs: programSchema,
+  /** Absent: all machines are on loopback addresses. */
+  separation: separationSchema.optional(),
   /** The first process of each machine that runs. */
   processes: z.object({
     A: processSchema.optional(),
@@ -48,6 +58,9 @@ const labSchema = z.object({
 export type LabRecord = z.infer<typeof labSchema>;
 /** Compiled programs that a lab runs. */
 export type LabPrograms = z.infer<typeof programSchema>;
+
+/** Machines that reach each other only over a network that somebody else makes, and cuts. */
+export type LabSeparation = z.infer<typeof separationSchema>;
 
 export interface NodeLayout {
   readonly node: LabNode;

@@ -23,6 +23,7 @@ import { WorldError } from '../base/errors.ts';
 import type { ModuleStatus } from '../base/status.ts';
 import type { VmConfig } from '../config/module-config.ts';
 import { callOnce } from '../platform/control-client.ts';
+import { networkCutMarker } from '../platform/cut-marker.ts';
 import { findFreePort } from '../platform/free-port.ts';
 import { findMarkedProcesses, killMarkedProcesses } from '../platform/marked-processes.ts';
 import {
@@ -39,13 +40,14 @@ import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { type IdentityIssuer, randomHexId, writeLabFiles } from './lab-files.ts';
 import {
   labFile,
-  labHosts,
+  labHost,
   type LabMachine,
   labMachines,
   type LabNode,
   labNodes,
   type LabPrograms,
   type LabRecord,
+  type LabSeparation,
   nodeLayout,
   type NodeLayout,
   readLabRecord,
@@ -60,6 +62,8 @@ const commandDeadlineMs = 30_000;
 const statusDeadlineMs = 2000;
 /** How long a fresh pair may take to be in sync, ms. */
 export const inSyncDeadlineMs = 60_000;
+/** Where machines with a network namespace of their own listen. */
+const separatePort = 7070;
 /** Environment variable that marks every process of a machine of a lab. */
 const markName = 'VMPAIR_LAB';
 
@@ -68,9 +72,13 @@ export interface LabOptions {
   readonly sizeBytes: number;
   readonly issuer: (clusterId: string) => Promise<IdentityIssuer>;
   readonly timerProfile?: 'default' | 'fast';
+  /** Between the nodes; default 1. */
+  readonly networks?: number | undefined;
   /** Of the link; default on. */
   readonly encryption?: 'on' | 'off' | undefined;
   readonly vm?: VmConfig;
+  /** Each machine in a network namespace of its own, which must exist when the machine is started; needs root. */
+  readonly separation?: LabSeparation;
   /** Other programs than the shipped ones. */
   readonly programs?: Partial<LabPrograms>;
 }
@@ -94,7 +102,10 @@ export interface LabFacts {
 
 export interface LabNodeStatus {
   readonly powered: boolean;
+  /** The link as a whole. */
   readonly cut: boolean;
+  /** Networks that are cut alone, counted from 1. */
+  readonly networksCut: readonly number[];
   /** `undefined`: the module does not answer. */
   readonly module: ModuleStatus | undefined;
 }
@@ -118,16 +129,24 @@ export class LabCluster {
       witness: options.programs?.witness ?? programPath('src/witness/main'),
       module: options.programs?.module ?? programPath('modules/mirror/main'),
     };
-    const [portA, portB, portWitness] = await Promise.all(
-      labMachines.map((machine) => findFreePort(labHosts[machine])),
-    );
+    const networks = Array.from({ length: options.networks ?? 1 }, (_none, index) => index);
+    const freePort = async (machine: LabMachine, index = 0): Promise<number> =>
+      options.separation === undefined ? findFreePort(labHost(machine, index)) : separatePort;
+    const portsOf = (node: LabNode): Promise<number[]> =>
+      Promise.all(networks.map((index) => freePort(node, index)));
+    const [portsA, portsB, portWitness] = await Promise.all([
+      portsOf('A'),
+      portsOf('B'),
+      freePort('witness'),
+    ]);
     const record: LabRecord = {
       version: 1,
       clusterId: randomHexId(),
       moduleId: randomHexId(),
       sizeBytes: options.sizeBytes,
-      ports: { A: portA ?? 0, B: portB ?? 0, witness: portWitness ?? 0 },
+      ports: { A: portsA, B: portsB, witness: portWitness },
       programs,
+      ...(options.separation === undefined ? {} : { separation: options.separation }),
       processes: {},
     };
     mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -219,13 +238,34 @@ export class LabCluster {
     );
   }
 
-  /** Cuts the link at one node or at both: from then on nothing passes, and nobody is told. */
-  cut(from: readonly LabNode[] = labNodes): void {
-    for (const node of from) writeFileSync(this.nodes[node].cutMarkerFile, '');
+  /**
+   * Cuts the link, or one of its networks (counted from 1), at one node or at both: from then on nothing passes, and nobody is
+   * told. Throws `lab-unusable` when there is no such network.
+   */
+  cut(from: readonly LabNode[] = labNodes, network?: number): void {
+    for (const node of from) writeFileSync(this.#cutMarker(node, network), '');
   }
 
-  heal(from: readonly LabNode[] = labNodes): void {
-    for (const node of from) rmSync(this.nodes[node].cutMarkerFile, { force: true });
+  /** Without `network`: everything that was cut. */
+  heal(from: readonly LabNode[] = labNodes, network?: number): void {
+    const markers = (node: LabNode): readonly string[] =>
+      network === undefined
+        ? [this.nodes[node].cutMarkerFile, ...this.#networks.map((each) => this.#cutMarker(node, each))]
+        : [this.#cutMarker(node, network)];
+    for (const marker of from.flatMap(markers)) rmSync(marker, { force: true });
+  }
+
+  get #networks(): readonly number[] {
+    return readLabRecord(this.directory).ports.A.map((_port, index) => index + 1);
+  }
+
+  #cutMarker(node: LabNode, network: number | undefined): string {
+    const file = this.nodes[node].cutMarkerFile;
+    if (network === undefined) return file;
+    const { length } = this.#networks;
+    if (network > length)
+      throw this.#unusable(`network ${network}`, `${length} between the nodes`, 'Name one of them.');
+    return networkCutMarker(file, network);
   }
 
   /** Asks the module of a node. */
@@ -255,6 +295,7 @@ export class LabCluster {
     const nodeStatus = async (node: LabNode): Promise<LabNodeStatus> => ({
       powered: powered(node),
       cut: existsSync(this.nodes[node].cutMarkerFile),
+      networksCut: this.#networks.filter((network) => existsSync(this.#cutMarker(node, network))),
       module: await this.moduleStatus(node),
     });
     const [A, B] = await Promise.all([nodeStatus('A'), nodeStatus('B')]);
@@ -296,11 +337,12 @@ export class LabCluster {
         log: layout.paths.log,
       };
     };
-    const { ports } = readLabRecord(this.directory);
+    const { ports, separation } = readLabRecord(this.directory);
+    const host = labHost('witness', 0, separation?.addresses);
     return {
       directory: this.directory,
       nodes: { A: facts('A'), B: facts('B') },
-      witness: { host: labHosts.witness, port: ports.witness, pids: this.pids('witness') },
+      witness: { host, port: ports.witness, pids: this.pids('witness') },
     };
   }
 
@@ -323,7 +365,11 @@ export class LabCluster {
 
   #spawn(machine: LabMachine, args: readonly string[], logFile: string): ProcessIdentity {
     const log = openSync(logFile, 'a', 0o600);
-    const child = spawn(process.execPath, args, {
+    const { separation } = readLabRecord(this.directory);
+    const enter =
+      separation === undefined ? [] : ['nsenter', `--net=/run/netns/${separation.namespaces[machine]}`];
+    const [program = process.execPath, ...rest] = [...enter, process.execPath, ...args];
+    const child = spawn(program, rest, {
       detached: true,
       stdio: ['ignore', log, log],
       env: { ...process.env, [markName]: `${this.directory}/${machine}` },

@@ -29,6 +29,8 @@ const copyFacts = z.strictObject({
   /** Its disk file cannot be trusted to hold what this copy should. */
   diskDoubt: z.enum(['flush-failed', 'file-replaced']).optional(),
   lastRole: z.enum(['primary', 'secondary']),
+  /** May write alone now: the arbiter, or what stands for it, has confirmed this copy. */
+  alone: z.boolean().optional(),
   /** Boot of the peer with which this process, as an uninterrupted primary, was last in sync: only then can it resume. */
   resumeWithBoot: id.optional(),
   bootId: id,
@@ -55,6 +57,11 @@ export type Hello = z.infer<typeof hello>;
 const rounds = { round: z.number().int(), peerRound: z.number().int() };
 
 const message = z.discriminatedUnion('type', [
+  /**
+   * From the side that dials, once on a connection and before anything else but heartbeats: everything goes over this one now.
+   * `epoch` grows with every choice of one process, whose `instance` it is.
+   */
+  z.strictObject({ type: z.literal('use-path'), instance: id, epoch: z.number().int().min(1) }),
   hello,
   /** Source to target: this is what my table says, and so much I know of to examine; make your part durable. */
   z.strictObject({

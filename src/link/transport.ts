@@ -23,8 +23,14 @@ export interface LinkHandler {
   failed(because: string): void;
 }
 
+/** Of one network. */
 export interface LinkTransport {
-  /** Listens and dials until stopped: exactly one of the two nodes dials, so that one connection exists at a time. */
+  /** Listens or dials until stopped, see `dials`. */
   start(handler: LinkHandler): void;
   stop(): void;
+}
+
+/** Exactly one of two nodes dials, so that one connection exists at a time; it also chooses the network in use. */
+export function dials(self: NodeName, peer: NodeName): boolean {
+  return self < peer;
 }

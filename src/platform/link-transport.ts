@@ -1,5 +1,5 @@
 /**
- * The link between the two nodes over TLS 1.3: listens or dials, proves who the other is, and keeps one
+ * One network of the link between the two nodes, over TLS 1.3: listens or dials, proves who the other is, and keeps one
  * connection.
  *
  * The node whose name sorts first dials, the other listens. After the handshake the listening side, once it
@@ -9,7 +9,7 @@
  * older one: `closed` of the old comes before `opened` of the new. It has no heartbeats and no timers of open
  * connections: silence is judged above.
  *
- * Fault injection: while `cutMarkerFile` exists the transport is a cut cable. Open connections stay open and
+ * Fault injection: while one of `cutMarkerFiles` exists the transport is a cut cable. Open connections stay open and
  * silent, what is sent is held and leaves after the file is gone, dials are not made and dialled ones are
  * ignored. Bytes that the operating system already has still arrive; when the process ends, so do its
  * connections: the lab cuts both ends.
@@ -19,8 +19,8 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { WorldError } from '../base/errors.ts';
 import type { NodeName } from '../base/identity.ts';
-import type { LinkHandler, LinkTransport } from '../link/transport.ts';
-import { type CutWatch, watchCutMarker } from './cut-marker.ts';
+import { dials, type LinkHandler, type LinkTransport } from '../link/transport.ts';
+import { type CutWatch, watchCutMarkers } from './cut-marker.ts';
 import { StreamConnection } from './link-connection.ts';
 import { awaitLine, dialPlain, greeting, plainGreeting, plainPreface, Tickets } from './plain-link.ts';
 import type { TlsIdentity } from './tls.ts';
@@ -44,7 +44,7 @@ export interface LinkTransportOptions {
   /** The same on both sides; default true. */
   readonly encrypted?: boolean | undefined;
   /** Fault injection, see above. */
-  readonly cutMarkerFile?: string | undefined;
+  readonly cutMarkerFiles?: readonly string[] | undefined;
 }
 
 export interface OpenedLinkTransport extends LinkTransport {
@@ -52,11 +52,6 @@ export interface OpenedLinkTransport extends LinkTransport {
   readonly address: SocketAddress | undefined;
   /** Like `stop`, for good; answers when the address is free again. */
   close(): Promise<void>;
-}
-
-/** The one of two nodes that dials. */
-export function dials(self: NodeName, peer: NodeName): boolean {
-  return self < peer;
 }
 
 /**
@@ -86,7 +81,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
 
   constructor(options: LinkTransportOptions) {
     this.#options = options;
-    this.#cut = watchCutMarker(options.cutMarkerFile, () => this.#cutChanged());
+    this.#cut = watchCutMarkers(options.cutMarkerFiles ?? [], () => this.#cutChanged());
   }
 
   get address(): SocketAddress | undefined {

@@ -123,14 +123,19 @@ export class ModuleProcess {
     }
   }
 
-  /** Asks for a sign of life; while one question is open no other is asked. */
-  ping(answered: () => void): void {
+  /**
+   * Asks for a sign of life; while one question is open no other is asked. `pauseByMs`: when the guest is to be paused unless
+   * the module says more, by the clock of this process; counted from the question, since an answer may have waited to be read.
+   */
+  ping(answered: (pauseByMs: number | undefined) => void): void {
     if (this.#pinging) return;
     this.#pinging = true;
+    const askedMs = this.#options.clock.nowMs();
     this.#client.call('ping', {}, this.#options.pingDeadlineMs).then(
-      () => {
+      (answer) => {
         this.#pinging = false;
-        answered();
+        const limitMs = pauseWithinMs(answer);
+        answered(limitMs === undefined ? undefined : askedMs + limitMs);
       },
       () => {
         this.#pinging = false;
@@ -247,4 +252,13 @@ export class ModuleProcess {
       return '';
     }
   }
+}
+
+/** What the answer to a ping says about its VM; a module of another version may say nothing. */
+function pauseWithinMs(answer: unknown): number | undefined {
+  const said =
+    typeof answer === 'object' && answer !== null && 'pauseWithinMs' in answer
+      ? answer.pauseWithinMs
+      : undefined;
+  return typeof said === 'number' && said >= 0 ? said : undefined;
 }

@@ -4,6 +4,8 @@
  *
  * Invariants: at most one process is launched at a time: `launch` only after the one before was reported as exited.
  * A module that hangs is killed only after its guest was paused, or after the deadline for that.
+ * A guest does not run longer than its module last said that it may: the peer may start it then. That alone does not
+ * kill the module, which may be about to answer; a module that goes on lets its guest go on.
  * It knows nothing of what the module does, and never decides about data or takeover.
  */
 import { assertInvariant, assertNever } from '../base/assert.ts';
@@ -12,7 +14,7 @@ import type { Decision } from '../base/decision.ts';
 
 /** A module is asked for a sign of life this often, ms. */
 export const pingIntervalMs = 500;
-/** A new process is asked this often until it answers for the first time, ms. */
+/** A new process is asked this often until it answers for the first time, and any before its guest has to be paused, ms. */
 export const startPingIntervalMs = 100;
 /** How long a new process may take until its first sign of life, ms: it opens and checks files before. */
 export const startDeadlineMs = 30_000;
@@ -79,6 +81,11 @@ export class ModuleWatch {
   #timer: Timer | undefined;
   /** Runs from the end of a process to the first answer of the next: nobody looks after the guest meanwhile. */
   #awayTimer: Timer | undefined;
+  /** Runs until the guest has to be paused by the last word of the module, also of one that has ended meanwhile. */
+  #limitTimer: Timer | undefined;
+  #pauseByMs: number | undefined;
+  /** The guest was paused at its limit, and the module has not allowed more since. */
+  #limitReached = false;
 
   /**
    * `awayMs`: a guest without a module is paused after this time. The peer may claim `claimAfterMs` after the module died, and a
@@ -150,13 +157,15 @@ export class ModuleWatch {
     }
   }
 
-  answered(): void {
+  /** A sign of life. `pauseByMs`: when the guest is to be paused unless the module says more; `undefined`: no such time. */
+  answered(pauseByMs?: number): void {
     if (this.#state !== 'starting' && this.#state !== 'running') return;
     this.#lastAnswerMs = this.#clock.nowMs();
+    this.#limitGuest(pauseByMs);
     this.#awayTimer?.cancel();
     this.#awayTimer = undefined;
     if (this.#state === 'starting') this.#enter('running', 'it answers');
-    else return;
+    else if (!this.#isUrgent()) return;
     this.#scheduleLook();
   }
 
@@ -200,6 +209,28 @@ export class ModuleWatch {
     this.#timer = undefined;
     this.#awayTimer?.cancel();
     this.#awayTimer = undefined;
+    this.#limitGuest(undefined);
+  }
+
+  #limitGuest(pauseByMs: number | undefined): void {
+    this.#limitTimer?.cancel();
+    this.#limitTimer = undefined;
+    this.#pauseByMs = pauseByMs;
+    const leftMs = pauseByMs === undefined ? undefined : Math.max(0, pauseByMs - this.#clock.nowMs());
+    if (leftMs !== 0) this.#limitReached = false;
+    if (leftMs !== undefined && !this.#limitReached)
+      this.#limitTimer = this.#clock.after(leftMs, () => this.#limitOver());
+  }
+
+  #limitOver(): void {
+    this.#limitGuest(undefined);
+    this.#limitReached = true;
+    // Otherwise it is paused already, or was just now.
+    if (this.#state === 'pausing-guest' || this.#state === 'killing') return;
+    const silentMs = Math.round(this.#clock.nowMs() - this.#lastAnswerMs);
+    const because = `its module, silent for ${silentMs} ms, let the guest run no longer than until now`;
+    this.#decide('pause-guest', 'run-limit', because);
+    this.#hands.pauseGuest();
   }
 
   #hasProcess(): boolean {
@@ -247,10 +278,16 @@ export class ModuleWatch {
     return Math.max(this.#lastAnswerMs + patienceMs, this.#graceUntilMs);
   }
 
+  /** The next word of the module is wanted soon: its first one, or one before its guest has to be paused. */
+  #isUrgent(): boolean {
+    const limitMs = this.#pauseByMs ?? Number.POSITIVE_INFINITY;
+    return this.#state === 'starting' || limitMs <= this.#clock.nowMs() + pingIntervalMs;
+  }
+
   /** The next look is at the next ping or at the deadline, whichever is first. */
   #scheduleLook(): void {
     const nowMs = this.#clock.nowMs();
-    const intervalMs = this.#state === 'starting' ? startPingIntervalMs : pingIntervalMs;
+    const intervalMs = this.#isUrgent() ? startPingIntervalMs : pingIntervalMs;
     const dueMs = Math.max(nowMs + 1, Math.min(nowMs + intervalMs, this.#deadlineMs()));
     this.#after(dueMs - nowMs, () => this.#look(dueMs));
   }

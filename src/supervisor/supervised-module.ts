@@ -56,7 +56,7 @@ export class SupervisedModule {
     const { watchdogMs, claimAfterMs, pauseAfterMs } = config.timers;
     this.#watch = new ModuleWatch(clock, watchdogMs, claimAfterMs - pauseAfterMs - awayMarginMs, {
       launch: () => this.#process.launch(),
-      ping: () => this.#process.ping(() => this.#watch.answered()),
+      ping: () => this.#process.ping((pauseByMs) => this.#watch.answered(pauseByMs)),
       pauseGuest: () => void this.#pauseGuest(),
       kill: () => this.#process.kill(),
       askToExit: () => this.#process.askToExit(),

@@ -31,6 +31,7 @@ describe('texts for people', () => {
       because: 'B is being resynchronised',
       axes: { role: 'primary', data: 'up-to-date', link: 'resync-source', vm: 'running', run: 'started' },
       generation: 3,
+      networks: [],
       volumes: [
         {
           name: 'disk0',
@@ -55,6 +56,7 @@ describe('texts for people', () => {
       verify: undefined,
       keptImage: undefined,
       counters: {},
+      fence: undefined,
       decisions: [],
     };
     expect(moduleText(status)).to.equal(

@@ -15,8 +15,7 @@ const silencesMs = [0, ...edgesMs.flatMap((edgeMs) => [edgeMs - 1, edgeMs, edgeM
 
 const choices: { readonly [Key in keyof AloneSituation]: readonly AloneSituation[Key][] } = {
   started: booleans,
-  connected: booleans,
-  peerOut: booleans,
+  peer: ['silent', 'answers', 'out', 'new'],
   primary: booleans,
   namedHolder: booleans,
   alone: booleans,

@@ -163,12 +163,20 @@ describe('resync table', () => {
         'none',
       ],
       [
-        'a new node joins',
-        copy(),
+        'a new node joins a copy that the arbiter has confirmed',
+        copy({ alone: true }),
         copy({ data: 'fresh', path: [], generation: 0 }),
         'source',
         'one-up-to-date',
         'full',
+      ],
+      [
+        'a node came back with new hardware, and nobody has confirmed that this copy is the latest',
+        copy(),
+        copy({ data: 'fresh', path: [], generation: 0 }),
+        'wait',
+        'new-peer',
+        'none',
       ],
       [
         'the peer was interrupted as a target',

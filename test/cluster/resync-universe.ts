@@ -21,7 +21,7 @@ const paths: readonly (readonly (keyof typeof ids)[])[] = [
 export const dataFlags = ['fresh', 'up-to-date', 'outdated', 'inconsistent'] as const;
 type Side = 'mine' | 'theirs';
 type Lineage = Pick<CopyFacts, 'path' | 'base' | 'generation'>;
-type Flags = Pick<CopyFacts, 'claimOpen' | 'guestRuns' | 'rebooted' | 'lastRole' | 'diskDoubt'> & {
+type Flags = Pick<CopyFacts, 'claimOpen' | 'guestRuns' | 'rebooted' | 'lastRole' | 'diskDoubt' | 'alone'> & {
   readonly resumes: boolean;
 };
 
@@ -93,7 +93,7 @@ export function forEachPair(visit: (mine: CopyFacts, theirs: CopyFacts) => void)
       own.flatMap((lineage) => ownFlags.map((flag) => facts(side, data, lineage, flag))),
     );
 
-  const few = [first, opposite, { ...first, claimOpen: true }, ...doubts.slice(0, 3)];
+  const few = [{ ...first, alone: true }, opposite, { ...first, claimOpen: true }, ...doubts.slice(0, 3)];
   const theirsAll = perSide('theirs', lineages, few);
   for (const mine of perSide('mine', lineages, few)) for (const theirs of theirsAll) each(mine, theirs);
 

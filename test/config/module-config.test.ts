@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { z } from 'zod';
 import { WorldError } from '../../src/base/errors.ts';
-import { moduleConfigSchema } from '../../src/config/module-config.ts';
+import { moduleConfigSchema, networksOf } from '../../src/config/module-config.ts';
 import { parseSize } from '../../src/config/size.ts';
 import { parseYaml } from '../../src/config/yaml-file.ts';
 
@@ -53,6 +53,24 @@ describe('module configuration', () => {
     expect(config.vm).to.deep.equal({ kind: 'none' });
     expect(config.failover).to.equal(true);
     expect(config.resyncBytesPerSecondMax).to.equal(undefined);
+  });
+
+  it('one network or several: an address of each node per network', () => {
+    expect(parse(valid).links).to.deep.equal({
+      A: [{ host: '127.0.0.1', port: 7001 }],
+      B: [{ host: '127.0.0.2', port: 7001 }],
+    });
+    const two = (node: string) =>
+      `{links: [{host: 10.0.0.${node}, port: 7001}, {host: 10.0.1.${node}, port: 7001}]}`;
+    const config = parse(
+      valid
+        .replace('{link: {host: 127.0.0.1, port: 7001}}', two('1'))
+        .replace('{link: {host: 127.0.0.2, port: 7001}}', two('2')),
+    );
+    expect(networksOf(config, 'B')).to.deep.equal([
+      { own: { host: '10.0.0.2', port: 7001 }, peer: { host: '10.0.0.1', port: 7001 } },
+      { own: { host: '10.0.1.2', port: 7001 }, peer: { host: '10.0.1.1', port: 7001 } },
+    ]);
   });
 
   it('a resync may be limited, in whole MiB per second', () => {
@@ -118,12 +136,54 @@ describe('module configuration', () => {
       /:5: nodes: exactly two nodes/,
       /.*/,
     ],
+    [
+      'a node without link',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {}',
+      /:5: nodes.A.link: `link` with an address, or `links`/,
+      /^nothing/,
+    ],
+    [
+      'link and links',
+      'A: {link: {',
+      'A: {links: [{host: a, port: 1}], link: {',
+      /:5: nodes.A.links: either `link` or `links`/,
+      /.*/,
+    ],
+    [
+      'more networks on one node',
+      'B: {link: {host: 127.0.0.2, port: 7001}}',
+      'B: {links: [{host: a, port: 1}, {host: b, port: 1}]}',
+      /:6: nodes.B.links: as many networks as node A has: 1/,
+      /.*/,
+    ],
+    [
+      'one address for two networks',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {links: [{host: a, port: 1}, {host: a, port: 1}]}',
+      /:5: nodes.A.links\[1\]: an address that no other network of this node has/,
+      /.*/,
+    ],
+    [
+      'five networks',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {links: [{host: a, port: 1}, {host: b, port: 1}, {host: c, port: 1}, {host: d, port: 1}, {host: e, port: 1}]}',
+      /:5: nodes.A.links: 1 to 4 addresses, one per network/,
+      /.*/,
+    ],
+    [
+      'a mistake in the address of a network',
+      'A: {link: {host: 127.0.0.1, port: 7001}}',
+      'A: {links: [{host: a, prt: 1}]}',
+      /:5: nodes.A.links\[0\]/,
+      /.*/,
+    ],
     ['a port out of range', '7000', '70000', /:7: arbiter.port: a port, 1 to 65535/, /^70000$/],
     [
       'an unknown kind of arbiter',
       'kind: witness',
       'kind: wittness',
-      /:7: arbiter.kind: one of witness, none/,
+      /:7: arbiter.kind: one of witness, etcd, none/,
       /.*/,
     ],
     [
@@ -171,6 +231,64 @@ describe('module configuration', () => {
       const message = problem(from, to);
       expect(message.wanted).to.match(wanted);
       expect(message.found).to.match(found);
+    });
+  }
+
+  const withEtcd = (more: string) =>
+    valid.replace(
+      '{kind: witness, host: 127.0.0.3, port: 7000}',
+      `{kind: etcd, endpoints: ["https://e1:2379", "https://e2:2379"]${more}}`,
+    );
+
+  it('the record may be kept in etcd, with its certificates, a user and a prefix', () => {
+    const { arbiter } = parse(withEtcd(', user: u, passwordFile: /etc/p, tls: {ca: /etc/ca}, prefix: /a/b'));
+    expect(arbiter).to.deep.equal({
+      kind: 'etcd',
+      endpoints: ['https://e1:2379', 'https://e2:2379'],
+      user: 'u',
+      passwordFile: '/etc/p',
+      tls: { ca: '/etc/ca' },
+      prefix: '/a/b',
+    });
+  });
+
+  const etcdMistakes: [what: string, more: string, problem: RegExp][] = [
+    ['a password in the file itself', ', user: u, password: p', /:7: arbiter: only the keys .*passwordFile/],
+    [
+      'a user without a password file',
+      ', user: u',
+      /arbiter.passwordFile: `user` and `passwordFile`, or neither/,
+    ],
+    ['a certificate without its key', ', tls: {cert: /c}', /arbiter.tls: `cert` and `key`, or neither/],
+    ['a relative path', ', tls: {ca: ca.pem}', /arbiter.tls.ca: an absolute path/],
+    ['a prefix with a slash at its end', ', prefix: /a/', /arbiter.prefix: a prefix of keys that begins/],
+  ];
+  for (const [what, more, wanted] of etcdMistakes) {
+    it(`etcd with ${what} is refused`, () => {
+      expect(() => parse(withEtcd(more)))
+        .to.throw(WorldError)
+        .with.property('wanted')
+        .that.matches(wanted);
+    });
+  }
+
+  const endpointMistakes: [endpoints: string, more: string, problem: RegExp][] = [
+    ['[]', '', /arbiter.endpoints: 1 to 9 addresses/],
+    ['https://e1:2379', '', /arbiter.endpoints: a list of addresses/],
+    ['[e1:2379]', '', /arbiter.endpoints\[0\]: an address like https/],
+    ['["https://u:p@e1:2379"]', '', /arbiter.endpoints\[0\]: an address like https.*without a user/],
+    ['["https://e1:2379/v3"]', '', /arbiter.endpoints\[0\]: .*without a path/],
+    ['["https://e1:2379", "http://e2:2379"]', '', /arbiter.endpoints: addresses that all begin with https/],
+    ['["http://e1:2379"]', ', tls: {ca: /ca}', /arbiter.tls: no `tls` for endpoints without https/],
+    ['["http://e1:2379"]', ', user: u, passwordFile: /p', /arbiter.user: endpoints with https, because/],
+  ];
+  for (const [endpoints, more, wanted] of endpointMistakes) {
+    it(`etcd at ${endpoints}${more} is refused`, () => {
+      const text = withEtcd(more).replace(/endpoints: \[.*?\]/, `endpoints: ${endpoints}`);
+      expect(() => parse(text))
+        .to.throw(WorldError)
+        .with.property('wanted')
+        .that.matches(wanted);
     });
   }
 

@@ -31,13 +31,20 @@ const { values } = parseArgs({
     socket: { type: 'string' },
     export: { type: 'string' },
     size: { type: 'string' },
+    first: { type: 'string', default: '0' },
+    'think-ms': { type: 'string', default: '0' },
     journal: { type: 'string' },
   },
 });
 const socketPath = String(values.socket);
 const exportName = String(values.export);
 const journalFile = String(values.journal);
-const strideBytes = Math.floor(Number(values.size) / guestWritesInFlight / laneBytes) * laneBytes;
+/** Between two writes of a lane. */
+const thinkMs = Number(values['think-ms']);
+/** What is before it belongs to somebody else. */
+const firstBytes = Number(values.first);
+const strideBytes =
+  Math.floor((Number(values.size) - firstBytes) / guestWritesInFlight / laneBytes) * laneBytes;
 
 const journal = openSync(journalFile, 'a');
 let sequence = new WriteJournal(journalFile).update().lastSequence;
@@ -100,13 +107,15 @@ async function runLane(lane: number): Promise<void> {
     const mine = sequence;
     const blocks = 1 + Math.floor(blocksMax * Math.random() ** 3);
     const firstBlock =
-      (lane * strideBytes) / journalBlockBytes + Math.floor(Math.random() * (laneBlocks - blocks + 1));
+      (firstBytes + lane * strideBytes) / journalBlockBytes +
+      Math.floor(Math.random() * (laneBlocks - blocks + 1));
     const bytes = contentOf(mine, firstBlock, blocks);
     const fua = mine % fuaEvery === 0;
     const offsetBytes = firstBlock * journalBlockBytes;
     note(`i ${mine} ${offsetBytes} ${bytes.length}`);
     await insist((client) => client.write(offsetBytes, bytes, { fua }));
     note(`c ${mine} ${monotonicMs()}`);
+    if (thinkMs > 0) await new Promise((resolve) => setTimeout(resolve, thinkMs));
     if (mine % flushEvery !== 0) continue;
     await insist((client) => client.flush());
     note(`f ${monotonicMs()}`);

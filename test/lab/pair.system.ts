@@ -100,7 +100,12 @@ describe('lab in-process', () => {
     expect(lab.pids('B')).to.deep.equal([]);
     expect(lab.pids('A')).to.have.length(2);
     expect(readBootId(lab.nodes.B.bootIdFile)).to.not.equal(bootId);
-    expect((await lab.status()).nodes.B).to.deep.equal({ powered: false, cut: false, module: undefined });
+    expect((await lab.status()).nodes.B).to.deep.equal({
+      powered: false,
+      cut: false,
+      networksCut: [],
+      module: undefined,
+    });
     await lab.startMachine('B');
     expect((await lab.status()).nodes.B.powered).to.equal(true);
     expect(lab.pids('B')).to.have.length(2);
@@ -170,6 +175,7 @@ describe('lab on the command line', () => {
     directory = temp.file('lab');
     mkdirSync(directory);
     const args = ['lab', 'pair', '--dir', directory, '--size', '8MiB', '--json', '--timers', 'fast'];
+    args.push('--networks', '2');
     const stand = ['--module-program', standInModule, '--witness-program', standInWitness];
     pair = spawn(process.execPath, [programPath('src/cli/main'), ...args, ...stand], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -192,6 +198,13 @@ describe('lab on the command line', () => {
     const off = await vmpair('lab', 'status', '--dir', directory);
     expect(off.out).to.match(/^node A: off, link cut\nnode B: on, link cut\nvm1 on B: SECOND/);
     expect((await vmpair('lab', 'heal', '--from', 'A', '--dir', directory)).code).to.equal(0);
+    const network = (command: string, number: string) =>
+      vmpair('lab', command, '--network', number, '--from', 'B', '--dir', directory);
+    expect((await network('cut', '2')).out).to.equal('cut: B, network 2\n');
+    const status = await vmpair('lab', 'status', '--dir', directory);
+    expect(status.out).to.match(/^node A: off\nnode B: on, link cut, network 2 cut\n/);
+    expect((await network('heal', '2')).out).to.equal('heal: B, network 2\n');
+    expect((await network('cut', '3')).err).to.contain('wanted: network 3');
     expect((await vmpair('lab', 'start', 'A', '--dir', directory)).out).to.equal('A is on\n');
     expect((await vmpair('lab', 'kill', 'A', '--module', '--dir', directory, '--json')).code).to.equal(0);
   });

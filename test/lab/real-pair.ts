@@ -5,9 +5,11 @@ import { closeSync, existsSync, fsyncSync, openSync, readSync, statSync } from '
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { journalBytesMax } from '../../hypervisors/simulated/journal.ts';
 import type { ModuleState, ModuleStatus, Readiness, ResyncProgress } from '../../src/base/status.ts';
+import type { VmConfig } from '../../src/config/module-config.ts';
 import { createLabIssuer } from '../../src/lab/lab-identities.ts';
-import { type LabNode, labNodes, labVolume } from '../../src/lab/lab-layout.ts';
+import { type LabNode, labNodes, type LabSeparation, labVolume } from '../../src/lab/lab-layout.ts';
 import { LabCluster } from '../../src/lab/pair.ts';
 import { connectNbd } from '../../src/platform/nbd-connection.ts';
 import { packageRoot } from '../../src/platform/program-path.ts';
@@ -47,16 +49,24 @@ export async function runTool(command: string, ...args: readonly string[]): Prom
   return output;
 }
 
+export interface LoadHabits {
+  /** It writes from here on. */
+  readonly firstBytes: number;
+  /** What each of its writers waits between two writes. */
+  readonly thinkMs: number;
+}
+
 /** A guest in a process of its own. */
 export class Load {
   readonly journal: WriteJournal;
   readonly #child: ChildProcess;
   #errors = '';
 
-  constructor(journal: WriteJournal, socketPath: string, sizeBytes: number) {
+  constructor(journal: WriteJournal, socketPath: string, sizeBytes: number, habits: LoadHabits) {
     this.journal = journal;
     const args = ['--socket', socketPath, '--export', labVolume];
     args.push('--size', String(sizeBytes), '--journal', journal.file);
+    args.push('--first', String(habits.firstBytes), '--think-ms', String(habits.thinkMs));
     this.#child = spawn(process.execPath, ['--import', 'tsx', loadProgram, ...args], {
       cwd: packageRoot,
       stdio: ['pipe', 'ignore', 'pipe'],
@@ -105,6 +115,11 @@ export class Load {
 export interface RealPairOptions {
   readonly timerProfile?: 'default' | 'fast';
   readonly sizeBytes?: number;
+  /** A VM beside the loads, which then keep off its journal at the beginning of the volume. */
+  readonly vm?: VmConfig;
+  /** Of the loads, between two writes of each writer; default 0. */
+  readonly thinkMs?: number;
+  readonly separation?: LabSeparation;
   /** Changes the files of the lab before anything runs. */
   readonly prepare?: (lab: LabCluster) => void | Promise<void>;
   /** Starts the pair; by default A is made primary, and the pair is in sync afterwards. */
@@ -117,6 +132,7 @@ export class RealPair {
   readonly sizeBytes: number;
   /** What all guests of this pair know. */
   readonly journal: WriteJournal;
+  readonly #habits: LoadHabits;
   readonly #loads: Load[] = [];
 
   static async start(options: RealPairOptions = {}): Promise<RealPair> {
@@ -128,8 +144,13 @@ export class RealPair {
       sizeBytes,
       issuer: createLabIssuer,
       timerProfile: options.timerProfile ?? 'default',
+      ...(options.vm === undefined ? {} : { vm: options.vm }),
+      ...(options.separation === undefined ? {} : { separation: options.separation }),
     });
-    const self = new RealPair(lab, temp, sizeBytes);
+    const self = new RealPair(lab, temp, sizeBytes, {
+      firstBytes: options.vm === undefined ? 0 : journalBytesMax,
+      thinkMs: options.thinkMs ?? 0,
+    });
     try {
       await options.prepare?.(lab);
       await (options.start ?? ((each: LabCluster) => each.start()))(lab);
@@ -140,10 +161,11 @@ export class RealPair {
     return self;
   }
 
-  private constructor(lab: LabCluster, temp: TempDirectory, sizeBytes: number) {
+  private constructor(lab: LabCluster, temp: TempDirectory, sizeBytes: number, habits: LoadHabits) {
     this.lab = lab;
     this.temp = temp;
     this.sizeBytes = sizeBytes;
+    this.#habits = habits;
     this.journal = new WriteJournal(temp.file('journal'));
   }
 
@@ -179,7 +201,7 @@ export class RealPair {
 
   /** A guest that writes at a node and has written a little; it goes on where the one before it ended. */
   async load(node: LabNode): Promise<Load> {
-    const load = new Load(this.journal, this.socketPath(node), this.sizeBytes);
+    const load = new Load(this.journal, this.socketPath(node), this.sizeBytes, this.#habits);
     this.#loads.push(load);
     await load.progress(200);
     return load;

@@ -13,7 +13,7 @@ import { expect } from 'chai';
 import type { ErrorCode } from '../../src/base/error-catalogue.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import { createLabIssuer } from '../../src/lab/lab-identities.ts';
-import { labHosts, type LabNode, type NodeLayout, readLabRecord } from '../../src/lab/lab-layout.ts';
+import { labHost, type LabNode, type NodeLayout, readLabRecord } from '../../src/lab/lab-layout.ts';
 import { callOnce } from '../../src/platform/control-client.ts';
 import { createClusterAuthority, issueCertificate, writeIdentity } from '../../src/platform/pki.ts';
 import { programPath } from '../../src/platform/program-path.ts';
@@ -178,7 +178,7 @@ const refusals: readonly Refusal[] = [
   {
     situation: 'the port of the link is taken',
     node: 'B',
-    prepare: () => occupyPort(labHosts.B, readLabRecord(pair.lab.directory).ports.B),
+    prepare: () => occupyPort(labHost('B'), readLabRecord(pair.lab.directory).ports.B[0] ?? 0),
     code: 'port-in-use',
     wanted: /127\.0\.0\.2/,
     found: /./,

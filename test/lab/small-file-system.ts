@@ -3,7 +3,7 @@
  * or fail: its image is served by nbdkit, which is stopped, or whose writes fail. Needs root, nbdkit and nbdfuse.
  */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LabNode } from '../../src/lab/lab-layout.ts';
 import type { LabCluster } from '../../src/lab/pair.ts';
@@ -62,6 +62,11 @@ export class SmallFileSystem {
     this.#server.hang(hanging);
   }
 
+  /** How fast the device reads and writes from now on. */
+  set bytesPerSecond(bytesPerSecond: number) {
+    this.#server.limit(bytesPerSecond);
+  }
+
   /** Every write and flush to it hangs, uninterruptibly, until it is thawed. */
   freeze(): void {
     execFileSync('fsfreeze', ['-f', this.directory]);
@@ -96,6 +101,7 @@ class FailingImage {
       '-U',
       socket,
       '--filter=error',
+      '--filter=rate',
       'memory',
       String(sizeBytes),
     ];
@@ -104,6 +110,7 @@ class FailingImage {
       'error=EIO',
       'error-pwrite-rate=100%',
       `error-pwrite-file=${self.#marker}`,
+      `rate-file=${self.#rateFile}`,
     ]);
     mkdirSync(self.#mountPoint);
     spawn('nbdfuse', ['-P', self.#pidFile('nbdfuse'), self.#mountPoint, '--unix', socket], {
@@ -121,6 +128,9 @@ class FailingImage {
   get #mountPoint(): string {
     return join(this.#directory, 'fuse');
   }
+  get #rateFile(): string {
+    return join(this.#directory, 'rate');
+  }
   get #marker(): string {
     return join(this.#directory, 'writes-fail');
   }
@@ -131,6 +141,12 @@ class FailingImage {
   fail(failing: boolean): void {
     if (failing) writeFileSync(this.#marker, '');
     else rmSync(this.#marker, { force: true });
+  }
+
+  limit(bytesPerSecond: number): void {
+    const written = `${this.#rateFile}.new`;
+    writeFileSync(written, `${8 * bytesPerSecond}\n`);
+    renameSync(written, this.#rateFile);
   }
 
   hang(hanging: boolean): void {

@@ -69,6 +69,11 @@ const message: fc.Arbitrary<ControlMessage> = fc.oneof(
     holder: fc.constant('both' as const),
   }),
   fc.record({ type: fc.constant('in-sync-persisted' as const), generation: count }),
+  fc.record({
+    type: fc.constant('use-path' as const),
+    instance: id,
+    epoch: fc.integer({ min: 1 }),
+  }),
   only('handover'),
   only('handover-accepted'),
   only('leave-request'),

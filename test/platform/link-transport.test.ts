@@ -296,7 +296,7 @@ describe('link transport', () => {
   for (const side of ['alpha', 'beta'] as const) {
     it(`the cable is cut at ${side}, and heals: silence, then everything in order on the same connection`, async () => {
       const cutMarkerFile = path.join(directory, `cut-${side}`);
-      const pair = await openPair({ [`${side}Options`]: { cutMarkerFile } });
+      const pair = await openPair({ [`${side}Options`]: { cutMarkerFiles: [cutMarkerFile] } });
       const { alpha, beta } = pair.handlers;
       const [near, far] = side === 'alpha' ? [alpha, beta] : [beta, alpha];
       writeFileSync(cutMarkerFile, '');
@@ -317,7 +317,7 @@ describe('link transport', () => {
 
   it('a connection given up while cut is replaced only after the cut heals', async () => {
     const cutMarkerFile = path.join(directory, 'cut-both');
-    const options = { cutMarkerFile };
+    const options = { cutMarkerFiles: [cutMarkerFile] };
     const pair = await openPair({ alphaOptions: options, betaOptions: options });
     const { alpha, beta } = pair.handlers;
     writeFileSync(cutMarkerFile, '');

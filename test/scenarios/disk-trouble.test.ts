@@ -5,6 +5,8 @@
 import { expect } from 'chai';
 import { deriveState } from '../../src/cluster/derive-state.ts';
 import { lookIntervalMs } from '../../src/cluster/disk-trouble.ts';
+import { idle, keepBusy } from '../simulation/busy-disks.ts';
+import { Random } from '../simulation/random.ts';
 import type { SimulatedHost } from '../simulation/simulated-host.ts';
 import type { World } from '../simulation/world.ts';
 import { story } from './story.ts';
@@ -174,6 +176,69 @@ describe('a disk that hangs', () => {
     if (world.arbiter.record?.holder === 'B')
       world.expect('the VM runs on B', () => world.primary() === world.b, 20_000);
     hang(world.a, false, false);
+    wholeAgain(world);
+  });
+});
+
+describe('a disk that others keep busy, so that a flush takes up to 20 s', () => {
+  const busyMs = 120_000;
+  const longestFlushMs = 20_000;
+
+  function makeBusy(
+    world: World,
+    host: SimulatedHost,
+    fromMs = longestFlushMs / 2,
+    toMs = longestFlushMs,
+  ): void {
+    keepBusy(host, new Random(world.seed), toMs, world.random.chance(0.5), fromMs);
+  }
+
+  for (const [role, hostsOf] of [
+    ['the primary', (world: World) => [world.a]],
+    ['the secondary', (world: World) => [world.b]],
+    ['both nodes', (world: World) => [...world.hosts]],
+  ] as const) {
+    stories(`of ${role}: people are told, the guest goes on slowly, and nobody leaves`, (world) => {
+      world.startPair();
+      const { generation } = world.a.mirror?.state ?? { generation: 0 };
+      const hosts = hostsOf(world);
+      for (const host of hosts) makeBusy(world, host);
+      world.expect('people are told', () =>
+        hosts.every((host) => told(host).because.includes(' is slow since ')),
+      );
+      expect(hosts.map((host) => told(host).readiness)).to.deep.equal(hosts.map(() => 'transient'));
+      const before = world.acknowledgedCount;
+      world.run(busyMs);
+      expect(world.acknowledgedCount).to.be.above(before);
+      expect([world.inSync(), world.primary() === world.a]).to.deep.equal([true, true]);
+      expect(world.a.mirror?.state.generation).to.equal(generation);
+      for (const host of hosts) idle(host);
+      world.run(40_000);
+      expect(hosts.map((host) => told(host).readiness)).to.deep.equal(hosts.map(() => 'ready'));
+      wholeAgain(world);
+    });
+  }
+
+  stories('and that then hangs: the node leaves in time, counted from when the device stopped', (world) => {
+    world.startPair();
+    makeBusy(world, world.b);
+    world.run(world.random.between(5000, 30_000));
+    hang(world.b, world.random.chance(0.5));
+    goesAlone(world, world.a, stallMsMax);
+    idle(world.b);
+    hang(world.b, true, false);
+    wholeAgain(world);
+  });
+
+  stories('for far longer than guests wait: the node leaves before they give the disk up', (world) => {
+    world.startPair();
+    makeBusy(world, world.b, 100_000, 110_000);
+    world.run(20_000);
+    expect(world.inSync()).to.equal(true);
+    goesAlone(world, world.a, 11_000);
+    expect(told(world.b).because).to.include('although its device works');
+    idle(world.b);
+    world.run(110_000);
     wholeAgain(world);
   });
 });

@@ -59,6 +59,40 @@ describe('found by the simulation', () => {
     wholeAgain(world);
   });
 
+  for (const silentMs of [500, 2000, 3500, 4700]) {
+    stories(
+      `the module of the primary hangs ${silentMs} ms after the link was cut: its VM is paused in time`,
+      (world) => {
+        world.startPair();
+        world.run(world.random.between(0, 1000));
+        world.arbiter.unreachableFrom.add('A');
+        world.link.setCut(true, true);
+        world.run(silentMs);
+        world.a.freezeProcess(20_000);
+        // The checker of VMs that execute fails the story otherwise.
+        world.expect('the VM runs on B', () => world.primary() === world.b, 10_000);
+        expect(world.a.vm.executes).to.equal(false);
+        world.run(20_000);
+        wholeAgain(world);
+      },
+    );
+  }
+
+  stories(
+    'the module of the primary hangs for a moment after its VM was paused past it: the VM goes on',
+    (world) => {
+      world.startPair();
+      world.arbiter.running = false;
+      world.link.setCut(true, true);
+      world.run(4000);
+      world.a.freezeProcess(1300);
+      world.run(1200);
+      expect(world.a.vm.state).to.equal('paused');
+      wholeAgain(world);
+      expect(world.primary()).to.equal(world.a);
+    },
+  );
+
   stories('the module of the primary is killed while the link is silent, and adopts its VM', (world) => {
     world.startPair();
     world.arbiter.unreachableFrom.add('A');
@@ -228,4 +262,39 @@ describe('found by the simulation', () => {
     },
     { hasArbiter: false },
   );
+
+  it('without an arbiter: loses power while it becomes alone, and the other copy holds what it had not flushed', () => {
+    for (const seed of [71, 72, 73, 74, 75])
+      story(
+        seed,
+        (world) => {
+          world.startPair();
+          world.run(world.random.between(500, 1500));
+          // Long enough to count as lost, not long enough for the disk to count as hung.
+          for (const disk of world.a.disks) disk.hung = true;
+          world.link.setCut(true, true);
+          world.run(5000);
+          world.a.losePower();
+          for (const disk of world.a.disks) disk.hung = false;
+          world.link.setCut(false, false);
+          world.a.boot();
+          wholeAgain(world);
+        },
+        { hasArbiter: false },
+      );
+  });
+
+  stories('a stop and a start while the disk still flushes what a claim waits for', (world) => {
+    world.startPair();
+    world.link.setCut(true, true);
+    world.run(2400);
+    let stopped = false;
+    world.a.command('stop', () => (stopped = true));
+    for (const disk of world.a.disks) disk.hung = true;
+    world.expect('A has stopped', () => stopped, 60_000);
+    world.a.command('start');
+    for (const disk of world.a.disks) disk.hung = false;
+    world.run(world.random.between(0, 10));
+    wholeAgain(world);
+  });
 });

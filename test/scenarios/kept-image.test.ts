@@ -31,7 +31,7 @@ function fromImage(
 ): () => WorldError | 'done' | undefined {
   let answer: WorldError | 'done' | undefined;
   const whole = { loseSince: undefined, peerIsOff: undefined, ...consent };
-  host.mirror?.primFromImage(whole, (error) => (answer = error ?? 'done'));
+  host.mirror?.operator.primFromImage(whole, (error) => (answer = error ?? 'done'));
   return () => answer;
 }
 

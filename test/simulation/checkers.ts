@@ -11,8 +11,6 @@ import { sectorBytes } from './simulated-disk.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 import type { World } from './world.ts';
 
-/** The supervisor's watchdog, and the time that pausing takes. */
-const supervisorPausesWithinMs = 4500;
 /** Hosts measure time by their own clocks. */
 const clockTolerance = 1.03;
 /** Compared at once. */
@@ -39,17 +37,15 @@ export class Checkers {
 
   /**
    * One VM: at no time do two execute. Does not see VMs that are started or paused but not executing, nor that of a host that
-   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had. A module that hangs
-   * after its link was lost cannot pause its VM, and its supervisor does so only some time after the peer may have claimed.
+   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had. With a required fence
+   * that is no excuse.
    */
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
-    if (!other.vm.executes || host.guestWasFrozen || other.guestWasFrozen) return;
-    if (other.processFrozen) {
-      this.#world.time.after(supervisorPausesWithinMs, () => {
-        if (host.vm.executes) this.vmRuns(host);
-      });
-    } else this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
+    if (!other.vm.executes) return;
+    const isExcused = host.guestWasFrozen || other.guestWasFrozen;
+    if (isExcused && this.#world.fence !== 'required') return;
+    this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
   }
 
   /** The arbiter's record names one host. A rebooted one may be named only after it has waited for the other one. */
@@ -136,9 +132,14 @@ export class Checkers {
   }
 
   /** No write was acknowledged in a lineage that this host does not have, and it may write now. */
-  isLatest({ mirror }: SimulatedHost): boolean {
+  isLatest(host: SimulatedHost): boolean {
+    return host.mirror?.primary.gate === 'open' && this.hasLatestLineage(host);
+  }
+
+  /** No write was acknowledged in a lineage that this host does not have. */
+  hasLatestLineage({ mirror }: SimulatedHost): boolean {
     const last = this.#acknowledgedIn.at(-1);
-    return mirror?.primary.gate === 'open' && (last === undefined || mirror.state.path.includes(last));
+    return mirror !== undefined && (last === undefined || mirror.state.path.includes(last));
   }
 
   /** The operator starts `host` from an earlier image: what was acknowledged before is given up. */
@@ -150,6 +151,12 @@ export class Checkers {
   }
 
   readonly #durable = new Map<SimulatedHost, PersistentState>();
+
+  /** What this host knew is gone. */
+  hardwareReplaced(host: SimulatedHost): void {
+    this.#durable.delete(host);
+    this.#generation.delete(host);
+  }
 
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {

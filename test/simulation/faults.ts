@@ -2,9 +2,11 @@
  * What can go wrong in a simulated world, and what operators do, one named event each. Each ends by itself after a while, at
  * the latest when everything heals.
  */
+import { idle } from './busy-disks.ts';
 import type { DiskFailure } from './simulated-disk.ts';
 import type { Random } from './random.ts';
 import type { SimulatedHost } from './simulated-host.ts';
+import type { SimulatedLink } from './simulated-link.ts';
 import type { World } from './world.ts';
 
 export interface Fault {
@@ -42,6 +44,30 @@ function cutFor(world: World, fromFirst: boolean, fromSecond: boolean): void {
   later(world, fromMs, toMs, () => {
     world.log('LINK HEALS');
     world.link.setCut(false, false);
+  });
+}
+
+/** One of several networks. */
+function cutNetwork(
+  world: World,
+  random: Random,
+  [fromFirst, fromSecond]: readonly [boolean, boolean],
+  range?: readonly [number, number],
+): void {
+  const index = random.below(world.link.each.length);
+  const network = world.link.each[index] as SimulatedLink;
+  world.log(`NETWORK ${index + 1} CUT ${fromFirst ? 'A->B ' : ''}${fromSecond ? 'B->A' : ''}`);
+  network.setCut(fromFirst, fromSecond);
+  const [fromMs, toMs] =
+    range ??
+    random.pick([
+      [10, 1500],
+      [1500, 8000],
+      [8000, 25_000],
+    ] as const);
+  later(world, fromMs, toMs, () => {
+    world.log(`NETWORK ${index + 1} HEALS`);
+    network.setCut(false, false);
   });
 }
 
@@ -235,6 +261,40 @@ export const faultTable = {
       later(world, 500, 3000, () => cutFor(world, true, true));
     },
   },
+  // Of two networks one is left, nearly always: nobody may notice but the link.
+  'network-cut': {
+    scope: 'world',
+    strike: (world, _host, random) => cutNetwork(world, random, [true, true]),
+  },
+  'network-one-way-cut': {
+    scope: 'world',
+    strike: (world, host, random) => cutNetwork(world, random, [host.side === 0, host.side === 1]),
+  },
+  'networks-flap': {
+    scope: 'world',
+    strike: (world, _host, random) => {
+      for (let turn = 0; turn < 6; turn += 1) {
+        later(world, 0, 12_000, () => {
+          const direction = random.pick([
+            [true, true],
+            [true, false],
+            [false, true],
+          ] as const);
+          if (random.chance(0.5)) return cutNetwork(world, random, direction, [50, 3000]);
+          world.log('NETWORK BLIP');
+          random.pick(world.link.each).blip();
+        });
+      }
+    },
+  },
+  'slow-network': {
+    scope: 'world',
+    strike: (world, _host, random) => {
+      const network = random.pick(world.link.each);
+      network.delayMs = random.pick([80, 1500]);
+      later(world, 1000, 8000, () => (network.delayMs = 1));
+    },
+  },
   'slow-link': {
     scope: 'world',
     strike: (world, _host, random) => {
@@ -338,8 +398,18 @@ const needArbiter: ReadonlySet<FaultName> = new Set([
   'arbiter-unreliable',
 ]);
 
+/** What befalls one network of several. */
+const needNetworks: ReadonlySet<FaultName> = new Set([
+  'network-cut',
+  'network-one-way-cut',
+  'networks-flap',
+  'slow-network',
+]);
+
 export function canStrike(world: World, name: FaultName): boolean {
-  return world.hasArbiter || !needArbiter.has(name);
+  return (
+    (world.hasArbiter || !needArbiter.has(name)) && (world.link.each.length > 1 || !needNetworks.has(name))
+  );
 }
 
 /** Ends every fault that lasts. */
@@ -353,6 +423,7 @@ export function heal(world: World): void {
   arbiter.unreachableFrom.clear();
   for (const host of world.hosts) {
     mend(host);
+    idle(host);
     host.boot();
     startAgain(world, host);
   }

@@ -1,6 +1,7 @@
 /** Runs seeds against a copy of the sources with a planted bug until one of them violates something. */
 import { plantedBugs, type PlantedBug } from './planted-bugs.ts';
 import { withPlanted } from './planted-tree.ts';
+import type { SeedReport } from './run-seed.ts';
 import { runSeeds, seedsFrom } from './seed-pool.ts';
 
 export interface FoundBug {
@@ -16,7 +17,7 @@ export function findPlanted(
 ): Promise<FoundBug | undefined> {
   return withPlanted(edits, async (root) => {
     let found: FoundBug | undefined;
-    await runSeeds(
+    await runSeeds<SeedReport>(
       seedsFrom(1, seedsMax),
       ({ seed, violation }) => {
         if (violation === undefined) return true;

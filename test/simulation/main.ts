@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { addCoverage, type Coverage, coverageTable, emptyCells } from './coverage.ts';
 import { plantedBug } from './find-planted.ts';
 import { withPlanted } from './planted-tree.ts';
+import type { SeedReport } from './run-seed.ts';
 import { runSeeds, seedsFrom } from './seed-pool.ts';
 
 const { values } = parseArgs({
@@ -40,7 +41,7 @@ const resyncs: Coverage = new Map();
 const sum = { seeds: 0, failed: 0, events: 0, acknowledged: 0, forfeited: 0, faults: 0 };
 const startedMs = Date.now();
 const run = (root?: string): Promise<void> =>
-  runSeeds(
+  runSeeds<SeedReport>(
     seedsFrom(first, count),
     (report) => {
       addCoverage(coverage, report.coverage);

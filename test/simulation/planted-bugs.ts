@@ -364,5 +364,17 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
       },
     ],
   },
+  'supervisor-ignores-the-link': {
+    because:
+      'the supervisor pauses the VM of a hung module by its watchdog only, however long the link has been silent',
+    seedsMax: 600,
+    edits: [
+      {
+        file: 'src/supervisor/module-watch.ts',
+        find: '    this.#lastAnswerMs = this.#clock.nowMs();\n    this.#limitGuest(pauseByMs);\n',
+        replace: '    this.#lastAnswerMs = this.#clock.nowMs();\n',
+      },
+    ],
+  },
   ...blindBugs,
 };

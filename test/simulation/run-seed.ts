@@ -3,9 +3,11 @@
  * which everything heals and the pair must come back by itself, within a bound of virtual time, with equal copies.
  */
 import { reach } from './aim.ts';
+import { keepsDisksBusy } from './busy-disks.ts';
 import { type Coverage, countFault, possibleCells } from './coverage.ts';
 import { acceptsDoubtfulDisks, canStrike, type FaultName, faultNames, faultTable, heal } from './faults.ts';
 import type { SimulatedHost } from './simulated-host.ts';
+import { Random } from './random.ts';
 import { World, type WorldOptions } from './world.ts';
 
 const mebibyte = 1024 * 1024;
@@ -17,6 +19,8 @@ const faultsMin = 10;
 /** A cell that the world did not come to is tried again this often. */
 const aimAttempts = 3;
 const writesMin = 2000;
+/** After which an operator gives a command again that was refused, ms. */
+const operatorPauseMs = 5000;
 /** Faults that are aimed at one cell of the coverage table; the others fall anywhere. */
 const aimedMin = 7;
 
@@ -57,6 +61,11 @@ export function runSeed(seed: number): SeedReport {
   };
 }
 
+/** From a generator of its own, so that nothing else of a seed depends on it. */
+function networksOf(seed: number): number {
+  return new Random(seed).pick([1, 2, 2]);
+}
+
 /** Most worlds are small; some have several volumes, some more extents than the activity log holds. */
 function optionsOf(seed: number): WorldOptions {
   const options: WorldOptions = {
@@ -65,9 +74,17 @@ function optionsOf(seed: number): WorldOptions {
     clockDrift: seed % 3 === 0 ? 0.02 : seed % 3 === 1 ? -0.02 : 0,
     hasArbiter: seed % 10 !== 3,
     hasVm: seed % 10 !== 6,
+    ...fenceOf(seed),
+    networks: networksOf(seed),
   };
   if (seed % 10 !== 7) return options;
   return { ...options, volumeSizesBytes: [1100 * mebibyte], guestSweeps: true, guestThinkMs: 3 };
+}
+
+/** Some worlds have a fence: alone, or beside the arbiter. */
+function fenceOf(seed: number): Pick<WorldOptions, 'fence'> {
+  if (seed % 60 === 45) return { fence: 'not-required' };
+  return seed % 20 === 13 || seed % 20 === 5 ? { fence: 'required' } : {};
 }
 
 class Run {
@@ -83,6 +100,7 @@ class Run {
     const world = this.#world;
     const { random } = world;
     acceptsDoubtfulDisks(world);
+    keepsDisksBusy(world);
     world.firstStart();
     // Half of the worlds begin their faults during the first synchronisation.
     if (random.chance(0.5)) world.expect('the pair is in sync', () => world.inSync());
@@ -110,7 +128,12 @@ class Run {
       world.arbiter.record === undefined
     ) {
       world.expect('A runs', () => world.a.mirror?.run === 'started');
-      world.a.command('prim');
+      // Refused as long as its disk is in doubt.
+      const choose = (): void =>
+        world.a.command('prim', (error) => {
+          if (error !== undefined) world.time.after(operatorPauseMs, choose);
+        });
+      choose();
     }
     const whole = (): boolean => world.inSync() && world.primary() !== undefined;
     world.expect('the pair is in sync and a VM runs', whole, livenessBoundMs);

@@ -5,11 +5,12 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { SeedReport } from './run-seed.ts';
 
 const projectRoot = fileURLToPath(new URL('../../', import.meta.url));
 
 export interface PoolOptions {
+  /** The program that runs them. */
+  readonly worker?: string;
   /** Where the sources are that the workers run; the project itself when not given. */
   readonly root?: string;
   readonly workers?: number;
@@ -19,13 +20,17 @@ export interface PoolOptions {
  * Runs `count` seeds from `first` on. `each` is called with every report, in order; it answers false when it has seen enough:
  * then nothing more is reported. Rejects when a worker dies, which is a failure of the simulation itself.
  */
-export function runSeeds(
+export function runSeeds<Report extends { readonly seed: number }>(
   seeds: readonly number[],
-  each: (report: SeedReport) => boolean,
-  { root = projectRoot, workers = availableParallelism() }: PoolOptions = {},
+  each: (report: Report) => boolean,
+  {
+    root = projectRoot,
+    worker = 'test/simulation/seed-worker.ts',
+    workers = availableParallelism(),
+  }: PoolOptions = {},
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const early = new Map<number, SeedReport>();
+    const early = new Map<number, Report>();
     const children: ChildProcess[] = [];
     let given = 0;
     let reported = 0;
@@ -43,7 +48,7 @@ export function runSeeds(
       given += 1;
       child.send(seed);
     };
-    const take = (report: SeedReport): void => {
+    const take = (report: Report): void => {
       early.set(report.seed, report);
       for (;;) {
         const next = early.get(seeds[reported] as number);
@@ -56,13 +61,13 @@ export function runSeeds(
     };
     if (seeds.length === 0) return finish();
     for (let index = 0; index < Math.min(workers, seeds.length); index += 1) {
-      const child = fork(`${root}test/simulation/seed-worker.ts`, {
+      const child = fork(`${root}${worker}`, {
         cwd: root,
         execArgv: ['--import', 'tsx'],
         serialization: 'advanced',
       });
       children.push(child);
-      child.on('message', (report: SeedReport) => {
+      child.on('message', (report: Report) => {
         if (over) return;
         take(report);
         give(child);

@@ -5,6 +5,7 @@
  */
 import { expect } from 'chai';
 import { addCoverage, type Coverage, emptyCells } from './coverage.ts';
+import type { SeedReport } from './run-seed.ts';
 import { runSeeds, seedsFrom } from './seed-pool.ts';
 
 const keptSeeds = [
@@ -20,7 +21,7 @@ const deadlineMs = 15 * 60_000;
 /** Runs them until one fails, and says how. */
 async function violations(seeds: readonly number[], coverage: Coverage = new Map()): Promise<string> {
   let failure = '';
-  await runSeeds(seeds, (report) => {
+  await runSeeds<SeedReport>(seeds, (report) => {
     addCoverage(coverage, report.coverage);
     if (report.violation === undefined) return true;
     failure = `${report.violation}\n${report.transcript.slice(-linesShown).join('\n')}`;

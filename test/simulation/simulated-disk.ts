@@ -15,6 +15,7 @@ import type {
   ReadCompletion,
   ZeroOptions,
 } from '../../src/base/block-device.ts';
+import type { DeviceWork } from '../../src/engine/request-watch.ts';
 import { joinChunks } from '../../src/link/frames.ts';
 import type { Random } from './random.ts';
 import type { Life, SimulatedTime } from './simulated-time.ts';
@@ -24,6 +25,22 @@ const wordsPerSector = sectorBytes / 4;
 
 /** What a faulty disk does to calls: fails those of one kind, or has no room for writes. */
 export type DiskFailure = 'write' | 'flush' | 'read' | 'no-space';
+
+/** A disk that others keep busy: its device works, and flushes wait for their turn. Draws from a generator of its own. */
+export interface BusyDisk {
+  readonly random: Random;
+  readonly flushMsMin: number;
+  readonly flushMsMax: number;
+}
+
+/** A device that works completes something at least this often, ms. */
+const completesEveryMs = 100;
+/** The longest call for which a disk that works may not be given up, with clocks that drift, ms. */
+export const patienceMs = 27_000;
+
+export function busyFlushMs({ random, flushMsMin, flushMsMax }: BusyDisk): number {
+  return random.between(flushMsMin, flushMsMax);
+}
 
 interface Change {
   readonly firstSector: number;
@@ -83,6 +100,10 @@ export class SimulatedDisk {
   #hung = false;
   /** Multiplies every delay: a slow disk. */
   slowness = 1;
+  busy: BusyDisk | undefined;
+  /** A call that takes longer than any disk that works should let one wait ends then. */
+  tooLateMs = Number.NEGATIVE_INFINITY;
+  #completed = 0;
   /** When set, calls of this kind fail from now on. */
   failing: DiskFailure | undefined;
   /** A flush has failed since the host booted: the cache holds what the disk never got and never will. */
@@ -114,6 +135,12 @@ export class SimulatedDisk {
   /** The disk file as one process has it open. */
   openedBy(life: Life): BlockDevice {
     return new OpenedDisk(this, life);
+  }
+
+  /** What the device says that it has completed: parts of a call too, and nothing more while it hangs. */
+  get work(): DeviceWork {
+    if (!this.#hung) this.#completed = Math.floor(this.#time.nowMs / completesEveryMs);
+    return { reads: this.#completed, changes: this.#completed };
   }
 
   get hung(): boolean {
@@ -154,7 +181,7 @@ export class SimulatedDisk {
 
   flush(completion: Completion, life: Life): void {
     const until = this.#order;
-    this.#later(life, 0.5, 8, () => {
+    const end = (): void => {
       const failed = this.failing === 'flush';
       this.flushFailed ||= failed;
       const covered = this.#unflushed.findIndex(({ order }) => order > until);
@@ -162,7 +189,10 @@ export class SimulatedDisk {
       for (const { firstSector, tags, durable } of taken)
         if (!failed || durable) this.#durable.set(tags, firstSector);
       completion.done(failed ? 'io-error' : undefined);
-    });
+    };
+    const { busy } = this;
+    if (busy === undefined) this.#later(life, 0.5, 8, end);
+    else this.#after(busyFlushMs(busy), life, end);
   }
 
   /** The page cache of the file goes as far as it is clean: what a failed flush left in it is seen no more. */
@@ -216,8 +246,13 @@ export class SimulatedDisk {
 
   #later(life: Life, fromMs: number, toMs: number, callback: () => void): void {
     const hiccup = this.#random.chance(0.01) ? 20 : 1;
+    this.#after(this.#random.between(fromMs, toMs) * this.slowness * hiccup, life, callback);
+  }
+
+  #after(delayMs: number, life: Life, callback: () => void): void {
+    if (delayMs > patienceMs) this.tooLateMs = Math.max(this.tooLateMs, this.#time.nowMs + delayMs);
     this.#time.after(
-      this.#random.between(fromMs, toMs) * this.slowness * hiccup,
+      delayMs,
       () => {
         if (this.#hung) this.#hanging.push({ life, callback });
         else callback();

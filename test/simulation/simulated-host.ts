@@ -1,11 +1,11 @@
 /**
  * One host: its disks and metadata file, which survive; its boot; the module process with the shipped `Mirror`; the VM; and
- * what the supervisor does: start the process again after it died, and pause the VM when that takes too long.
+ * the supervisor, with the shipped watch.
  */
 import { silentLog } from '../../src/base/log.ts';
 import { type DiskFileFacts, worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
-import type { MirrorConfig, MirrorPorts } from '../../src/cluster/mirror-ports.ts';
+import type { MirrorConfig, MirrorPorts, VmState } from '../../src/cluster/mirror-ports.ts';
 import { createMetadata, openMetadata } from '../../src/disk/metadata-store.ts';
 import type { OpenedMetadata } from '../../src/disk/metadata-store.ts';
 import type { DiskDoubt, PersistentState } from '../../src/disk/state.ts';
@@ -19,14 +19,12 @@ import { SimulatedImages } from './simulated-images.ts';
 import type { Side } from './simulated-link.ts';
 import { metadataPort, ringBlocks, TimedStorage } from './simulated-metadata.ts';
 import { Life } from './simulated-time.ts';
+import { SimulatedSupervisor } from './simulated-supervisor.ts';
 import { SimulatedVm } from './simulated-vm.ts';
 import type { World } from './world.ts';
 
-/** The supervisor pauses the VM of a module that has not come back, with its metadata open, after this. */
-const supervisorPatienceMs = 900;
-/** The supervisor pauses the VM of a module that does not answer after this, and then kills the module. */
-const watchdogMs = 4000;
-const pausedBeforeKillMs = 200;
+/** What pausing a VM past its module takes at most, ms. */
+const pausedWithinMs = 50;
 
 export type Command = 'start' | 'stop' | 'prim' | 'second' | 'swap' | 'acceptDisk';
 
@@ -58,11 +56,12 @@ export class SimulatedHost implements GuestHost, LossCount {
   /** Was frozen as a whole since the start of its present guest: until its module is told, two guests may execute. */
   guestWasFrozen = false;
   /** When that was, in the order of all events. */
+  frozenAt = Number.NEGATIVE_INFINITY;
   /** What the paths of the disk files name, beside the files that are open. */
   filePath: DiskFileFacts['path'] = 'same';
-  frozenAt = Number.NEGATIVE_INFINITY;
   /** Everything of the host that is neither process nor guest: the supervisor, the hypervisor. */
   #machine = new Life();
+  #supervisor: SimulatedSupervisor | undefined;
   /** The process, from its start on; `running` once its metadata are open. */
   #life: Life | undefined;
   #running: Running | undefined;
@@ -89,9 +88,7 @@ export class SimulatedHost implements GuestHost, LossCount {
         world.log(`${name}: vm ${state}`);
         if (state === 'starting' && !this.#machine.frozen) this.guestWasFrozen = false;
         if (state === 'running') world.checkers.vmRuns(this);
-        const running = this.#running;
-        if (running?.life.frozen === true) time.after(0, () => running.mirror.vmChanged(state), running.life);
-        else running?.mirror.vmChanged(state);
+        this.#tellModule(state);
       },
       booted: () => {
         if (this.readsAreChecked) world.checkers.guestBoots(this);
@@ -99,6 +96,18 @@ export class SimulatedHost implements GuestHost, LossCount {
       },
       ended: () => this.#guestEnds(),
     });
+  }
+
+  /** A module that is frozen learns of it when it goes on; one that knows brings a VM that was paused past it where it wants it. */
+  #tellModule(state: VmState): void {
+    const running = this.#running;
+    if (running === undefined) return;
+    const tell = (): void => {
+      running.mirror.vmChanged(state);
+      if (state === this.vm.state) this.vm.moduleKnows();
+    };
+    if (running.life.frozen) this.world.time.after(0, tell, running.life);
+    else tell();
   }
 
   #guestBegins(): void {
@@ -116,6 +125,14 @@ export class SimulatedHost implements GuestHost, LossCount {
     if (this.#running?.mirror.disk.isFinal !== true || this.#failedLife === this.#life) return;
     this.#failedLife = this.#life;
     this.losses += 1;
+  }
+
+  /** A disk whose device works is not given up, however busy others keep it. */
+  #givesDiskUp(): void {
+    const { world, disks, storage } = this;
+    const { nowMs } = world.time;
+    if (![storage, ...disks].some(({ hung, tooLateMs }) => hung || nowMs <= tooLateMs))
+      world.violation(`${this.name} gives a disk up that works`);
   }
 
   /** The module, while its process runs. */
@@ -164,6 +181,7 @@ export class SimulatedHost implements GuestHost, LossCount {
 
   startProcess(): void {
     if (!this.powered || this.#life !== undefined) return;
+    if (this.#supervisor === undefined) return this.#startSupervisor();
     const life = new Life();
     this.#life = life;
     this.storage.openedBy(life);
@@ -174,6 +192,31 @@ export class SimulatedHost implements GuestHost, LossCount {
       if (!this.storage.failedThisProcess) this.world.violation(`metadata refused: ${outcome.error.message}`);
       this.#exits(life, outcome.error.message);
     });
+  }
+
+  #startSupervisor(): void {
+    const machine = this.#machine;
+    const { time } = this.world;
+    const processLife = (): Life | undefined => this.#life;
+    const answer = (): (() => number | undefined) | undefined => {
+      const mirror = this.#running?.mirror;
+      return mirror === undefined ? undefined : () => mirror.pauseWithinMs;
+    };
+    this.#supervisor = new SimulatedSupervisor(this.world, machine, this.clockRate, {
+      get processLife() {
+        return processLife();
+      },
+      get answer() {
+        return answer();
+      },
+      startProcess: () => this.startProcess(),
+      killProcess: () => this.kill(),
+      pauseVm: (done) => {
+        if (this.world.hasVm) this.vm.pauseFromOutside();
+        time.after(pausedWithinMs, done, machine);
+      },
+    });
+    this.#supervisor.boot();
   }
 
   #begin(life: Life, opened: OpenedMetadata): void {
@@ -189,12 +232,28 @@ export class SimulatedHost implements GuestHost, LossCount {
     const metadata = metadataPort(opened.store);
     const ports: MirrorPorts = {
       clock: world.time.clockOf(life, this.clockRate),
-      log: silentLog,
+      log: {
+        ...silentLog,
+        info: (_event, fields) => {
+          if (fields?.['rule'] === 'disk-hung') this.#givesDiskUp();
+        },
+      },
       ids: { operationId: () => world.random.hexId() },
-      transport: world.link.transportOf(this.side, life),
+      transports: world.link.transportsOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
+      fence:
+        world.fence === undefined
+          ? undefined
+          : {
+              fence: world.fences.of(world.otherThan(this), life),
+              kind: 'simulated',
+              required: world.fence === 'required',
+              checkIntervalMs: undefined,
+            },
       metadata: {
         ...metadata,
+        // On the device of the first volume.
+        work: () => (this.disks[0] as SimulatedDisk).work,
         persist: (state, done) =>
           metadata.persist(state, (ok) => {
             if (!life.alive) return;
@@ -245,6 +304,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const volumes = opened.volumes.map((volume, index) => ({
       name: volume.name,
       device: (this.disks[index] as SimulatedDisk).openedBy(life),
+      work: () => (this.disks[index] as SimulatedDisk).work,
       bitmap: volume.bitmap,
       hotExtents: volume.hotExtents,
     }));
@@ -281,6 +341,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     life?.end();
     this.#life = undefined;
     this.#running = undefined;
+    this.vm.moduleGone();
     this.#exporting = false;
     if (!this.world.hasVm) this.#guestEnds();
     return life;
@@ -297,13 +358,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.storage.crashProcess();
     this.world.link.processKilled(this.side);
     this.guest?.disconnected();
-    const machine = this.#machine;
-    const { time } = this.world;
-    time.after(restartAfterMs ?? this.#random.between(100, 700), () => this.startProcess(), machine);
-    const patienceOver = (): void => {
-      if (this.#running === undefined) this.vm.want('paused');
-    };
-    time.after(supervisorPatienceMs, patienceOver, machine);
+    this.#supervisor?.processEnded(restartAfterMs ?? this.#random.between(100, 700));
   }
 
   /** SIGSTOP, and after a while SIGCONT. Its sockets stay open and take what the kernel has room for. */
@@ -320,15 +375,6 @@ export class SimulatedHost implements GuestHost, LossCount {
       link.thawed();
     };
     time.after(forMs, thaw, this.#machine);
-    const watchdog = (): void => {
-      if (!life.alive || !life.frozen) return;
-      this.vm.want('paused');
-      const kill = (): void => {
-        if (life.alive) this.kill();
-      };
-      time.after(pausedBeforeKillMs, kill, this.#machine);
-    };
-    time.after(watchdogMs, watchdog, this.#machine);
   }
 
   /** The host as a whole stops, with its VM, and goes on later as if nothing had been. Its network stays silent. */
@@ -358,12 +404,23 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.vm.powerLost();
     this.#machine.end();
     this.#machine = new Life();
+    this.#supervisor = undefined;
     for (const disk of this.disks) disk.powerLost();
     const share = this.#random.pick([0, 0.5, 1]);
     this.storage.losePower(() => this.#random.chance(share));
     this.world.link.powerLost(this.side);
     this.#bootId = this.#random.hexId();
     this.#doubtMark = 'none';
+  }
+
+  /** Its disks and metadata are gone, and there are new ones that hold nothing. Only without power. */
+  replaceHardware(): void {
+    this.world.log(`${this.name}: NEW HARDWARE`);
+    for (const disk of this.disks) disk.fill(0, new Uint32Array(disk.seen.length));
+    createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
+    this.storage.settle();
+    this.images.complete = undefined;
+    this.world.checkers.hardwareReplaced(this);
   }
 
   boot(): void {
@@ -385,11 +442,13 @@ export class SimulatedHost implements GuestHost, LossCount {
     if (mirror === undefined || this.processFrozen) return;
     this.world.log(`${this.name}: operator: ${verb}`);
     const life = this.#life;
-    mirror[verb]((error) => {
+    const answered = (error: WorldError | undefined): void => {
       if (life?.alive !== true) return;
       this.world.log(`${this.name}: ${verb} ${error === undefined ? 'done' : `refused: ${error.message}`}`);
       done(error);
-    });
+    };
+    if (verb === 'start' || verb === 'stop' || verb === 'swap') mirror[verb](answered);
+    else mirror.operator[verb](answered);
   }
 
   /** `arbiter recreate`; answers like `command`. */

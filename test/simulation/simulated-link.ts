@@ -1,5 +1,5 @@
 /**
- * The network between two simulated modules. The first node dials. A connection delivers bytes in order, in fragments and
+ * One network between two simulated modules. The first node dials. A connection delivers bytes in order, in fragments and
  * with delay, or is lost; a cut is silent, in one direction or both: bytes wait, as they do in TCP, and go on after it, or
  * the connection breaks. The end of a process is seen by the other side; the end of a host is not.
  */

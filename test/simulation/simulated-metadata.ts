@@ -9,6 +9,7 @@ import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { VolumeIdentity } from '../../src/disk/state.ts';
 import { SimulatedStorage } from '../disk/simulated-storage.ts';
 import type { Random } from './random.ts';
+import { type BusyDisk, busyFlushMs, patienceMs } from './simulated-disk.ts';
 import type { Life, SimulatedTime } from './simulated-time.ts';
 
 /** Small, so that rings wrap around in a short run. */
@@ -23,6 +24,10 @@ export class TimedStorage extends SimulatedStorage {
   /** What is written and not synced yet. */
   readonly underWay = new Set<MetadataArea>();
   slowness = 1;
+  /** Syncs take long, as on the disk of the same name. */
+  busy: BusyDisk | undefined;
+  /** As of a disk. */
+  tooLateMs = Number.NEGATIVE_INFINITY;
   /** The process that has it open. */
   #life: Life | undefined;
   #failedThisProcess = false;
@@ -102,7 +107,9 @@ export class TimedStorage extends SimulatedStorage {
       this.underWay.clear();
       done(error);
     });
-    this.#completeOne(0.3, 6);
+    const { busy } = this;
+    if (busy === undefined) this.#completeOne(0.3, 6);
+    else this.#completeAfter(busyFlushMs(busy));
   }
 
   override crashProcess(): void {
@@ -113,7 +120,11 @@ export class TimedStorage extends SimulatedStorage {
 
   #completeOne(fromMs: number, toMs: number): void {
     const hiccup = this.#random.chance(0.01) ? 20 : 1;
-    const delayMs = this.#random.between(fromMs, toMs) * this.slowness * hiccup;
+    this.#completeAfter(this.#random.between(fromMs, toMs) * this.slowness * hiccup);
+  }
+
+  #completeAfter(delayMs: number): void {
+    if (delayMs > patienceMs) this.tooLateMs = Math.max(this.tooLateMs, this.#time.nowMs + delayMs);
     this.#time.after(
       delayMs,
       () => {

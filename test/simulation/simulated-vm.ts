@@ -1,6 +1,7 @@
 /**
  * The VM on one host, and the edge that works towards the wish of the module: level-triggered, with delays. It goes on when
- * the module process dies, and ends with its host. A guest lives in it from its start to its end.
+ * the module process dies, and ends with its host. A guest lives in it from its start to its end. The supervisor can pause it past
+ * the module; a module that learns of that does with it what it wants.
  */
 import type { VmState, VmWish } from '../../src/cluster/mirror-ports.ts';
 import type { Random } from './random.ts';
@@ -17,6 +18,8 @@ export interface VmEvents {
 export class SimulatedVm {
   state: VmState = 'stopped';
   #wish: VmWish = 'as-is';
+  /** Paused past the module, which has not learned of it yet. */
+  #outside = false;
   #action: Timer | undefined;
   #doing: VmState | undefined;
   readonly #time: SimulatedTime;
@@ -39,7 +42,24 @@ export class SimulatedVm {
 
   want(wish: VmWish): void {
     this.#wish = wish;
+    this.#outside = false;
     this.#work();
+  }
+
+  pauseFromOutside(): void {
+    this.#outside = true;
+    this.#work();
+  }
+
+  moduleKnows(): void {
+    if (!this.#outside) return;
+    this.#outside = false;
+    this.#work();
+  }
+
+  /** Nobody wants anything of it until the next process does; what was begun is ended. */
+  moduleGone(): void {
+    this.#wish = 'as-is';
   }
 
   /** The hypervisor's process dies; what the VM should be is as before. */
@@ -58,6 +78,7 @@ export class SimulatedVm {
     this.#action = undefined;
     this.#doing = undefined;
     this.#wish = 'as-is';
+    this.#outside = false;
     if (this.state !== 'stopped') this.#events.ended();
     this.state = 'stopped';
   }
@@ -70,7 +91,8 @@ export class SimulatedVm {
       if (!(this.#doing === 'stopping' && this.#wish === 'destroyed')) return;
       this.#action.cancel();
     }
-    switch (this.#wish) {
+    const isPaused = this.#outside && this.#wish !== 'destroyed';
+    switch (isPaused ? 'paused' : this.#wish) {
       case 'running':
         if (state === 'stopped') this.#step('starting', 50, 500, 'running');
         else if (state === 'paused') this.#step(undefined, 2, 40, 'running');

@@ -10,8 +10,9 @@ import { Random } from './random.ts';
 import { SimulatedArbiter } from './simulated-arbiter.ts';
 import { sectorBytes } from './simulated-disk.ts';
 import type { GuestWorld } from './simulated-guest.ts';
+import { SimulatedFences } from './simulated-fence.ts';
 import { SimulatedHost } from './simulated-host.ts';
-import { SimulatedLink } from './simulated-link.ts';
+import { SimulatedNetworks } from './simulated-networks.ts';
 import { SimulatedTime } from './simulated-time.ts';
 
 const mebibyte = 1024 * 1024;
@@ -24,8 +25,12 @@ export interface WorldOptions {
   readonly guestSweeps?: boolean;
   /** False: `arbiter: none`. */
   readonly hasArbiter?: boolean;
+  /** The hosts can switch each other off; whether a VM starts only with proof. */
+  readonly fence?: 'required' | 'not-required';
   /** False: whoever connects to the exports is the guest. */
   readonly hasVm?: boolean;
+  /** Between the two hosts; default 1. */
+  readonly networks?: number;
   /** The clocks of the hosts differ by this share: 0.02 is 2 %. */
   readonly clockDrift?: number;
 }
@@ -55,7 +60,7 @@ export class World implements GuestWorld {
   readonly moduleId: string;
   readonly volumes: readonly VolumeIdentity[];
   readonly volumeSizeBytes: readonly number[];
-  readonly link: SimulatedLink;
+  readonly link: SimulatedNetworks;
   readonly arbiter: SimulatedArbiter;
   readonly hosts: readonly [SimulatedHost, SimulatedHost];
   readonly histories: readonly GuestHistory[];
@@ -63,6 +68,8 @@ export class World implements GuestWorld {
   readonly transcript: string[] = [];
   readonly hasArbiter: boolean;
   readonly hasVm: boolean;
+  readonly fence: WorldOptions['fence'];
+  readonly fences: SimulatedFences;
   guestsRest = false;
   guestThinkMs: number;
   readonly guestSweeps: boolean;
@@ -83,12 +90,14 @@ export class World implements GuestWorld {
     this.guestThinkMs = options.guestThinkMs ?? 30;
     this.volumeSizeBytes = options.volumeSizesBytes ?? [4 * mebibyte];
     this.volumes = this.volumeSizeBytes.map((sizeBytes, index) => ({ name: `disk${index}`, sizeBytes }));
-    this.link = new SimulatedLink(this.nodes, this.time, this.random);
+    this.link = new SimulatedNetworks(options.networks ?? 1, this.nodes, this.time, this.random, seed);
     this.arbiter = new SimulatedArbiter(this.time, this.random, (text) => this.log(text));
     this.checkers = new Checkers(this);
     this.arbiter.onChange = ({ holder }) => this.checkers.recordChanged(holder);
     this.hasArbiter = options.hasArbiter ?? true;
     this.hasVm = options.hasVm ?? true;
+    this.fence = options.fence;
+    this.fences = new SimulatedFences(this);
     this.hosts = [new SimulatedHost(this, 'A', 0), new SimulatedHost(this, 'B', 1)];
     const drift = (options.clockDrift ?? 0) / 2;
     this.hosts[0].clockRate = 1 + drift;

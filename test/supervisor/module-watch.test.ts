@@ -19,13 +19,15 @@ function setUp() {
   const clock = new VirtualClock();
   const done: string[] = [];
   const rules: string[] = [];
-  const answering = { yes: true };
+  const answering: { yes: boolean; pauseWithinMs?: number | undefined } = { yes: true };
   let pings = 0;
   const hands: WatchHands = {
     launch: () => void done.push('launch'),
     ping: () => {
       pings += 1;
-      if (answering.yes) clock.after(1, () => watch.answered());
+      const { pauseWithinMs } = answering;
+      const pauseByMs = pauseWithinMs === undefined ? undefined : clock.nowMs() + pauseWithinMs;
+      if (answering.yes) clock.after(1, () => watch.answered(pauseByMs));
     },
     pauseGuest: () => void done.push('pause'),
     kill: () => void done.push('kill'),
@@ -165,6 +167,71 @@ describe('module watch', () => {
     watch.answered();
     watch.guestPaused();
     expect(done).to.deep.equal(['pause', 'kill']);
+  });
+
+  it('a guest whose module said how long it may run is paused then, before the watchdog, which kills the module later', () => {
+    const { clock, watch, done, rules, answering, start } = setUp();
+    start();
+    answering.pauseWithinMs = 1200;
+    clock.advance(500);
+    answering.yes = false;
+    const silentMs = clock.nowMs();
+    while (!done.includes('pause')) clock.step();
+    expect(clock.nowMs() - silentMs).to.be.within(600, 1200);
+    expect(rules.at(-1)).to.equal('run-limit');
+    expect(watch.state).to.equal('running');
+    watch.guestPaused();
+    expect(done).to.deep.equal(['pause']);
+    clock.advance(watchdogMs);
+    watch.guestPaused();
+    expect(done).to.deep.equal(['pause', 'pause', 'kill']);
+  });
+
+  it('a guest may run on as long as its module extends the limit, and without end when it has none any more', () => {
+    const { clock, done, answering, start } = setUp();
+    start();
+    answering.pauseWithinMs = 700;
+    clock.advance(20_000);
+    answering.pauseWithinMs = undefined;
+    clock.advance(600);
+    answering.yes = false;
+    clock.advance(watchdogMs - 1000);
+    expect(done).to.deep.equal([]);
+  });
+
+  it('a module that is near the limit is asked often, so that a guest that may go on is not paused', () => {
+    const { clock, done, answering, start } = setUp();
+    start();
+    answering.pauseWithinMs = 400;
+    clock.advance(500);
+    answering.pauseWithinMs = undefined;
+    clock.advance(10_000);
+    expect(done).to.deep.equal([]);
+  });
+
+  it('a module that wants its guest paused itself gets it paused once, not at every answer', () => {
+    const { clock, done, answering, start } = setUp();
+    start();
+    answering.pauseWithinMs = 0;
+    clock.advance(2000);
+    expect(done).to.deep.equal(['pause']);
+    answering.pauseWithinMs = 3000;
+    clock.advance(1000);
+    answering.pauseWithinMs = 0;
+    clock.advance(1000);
+    expect(done).to.deep.equal(['pause', 'pause']);
+  });
+
+  it('the limit outlives the module that named it', () => {
+    const { clock, watch, done, rules, answering, start } = setUp();
+    start();
+    answering.pauseWithinMs = 600;
+    clock.advance(500);
+    answering.yes = false;
+    watch.exited(crash);
+    clock.advance(awayMs - 100);
+    expect(done).to.deep.equal(['launch', 'pause']);
+    expect(rules.at(-1)).to.equal('run-limit');
   });
 
   it('a new process that never answers is given the start deadline, not the watchdog', () => {

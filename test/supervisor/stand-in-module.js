@@ -31,6 +31,7 @@ const status = () => ({
   readiness: state.run === 'started' ? 'ready' : 'not-ready',
   because: 'it is a stand-in',
   axes: { ...state, data: 'up-to-date', link: state.run === 'started' ? 'in-sync' : 'down', vm: 'none' },
+  networks: [],
   volumes: [],
 });
 const verbs = {
