@@ -29,8 +29,8 @@ import { DiskFileRecord } from '../../src/platform/disk-file-record.ts';
 import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
-import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
 import { createFence } from '../../src/platform/fence/fence-choice.ts';
+import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -220,10 +220,7 @@ export class MirrorModule {
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
-    const { primary, secondary } = this.mirror;
-    const sum = (counters: Readonly<Record<string, number>>): number =>
-      Object.values(counters).reduce((left, right) => left + right, 0);
-    trimWhenIdle(systemClock, () => sum(primary.counters) + sum(secondary.counters));
+    giveMemoryBackWhenQuiet(systemClock, ownMemory);
     this.#log.info('module-ready', { control: this.paths.control, vm });
   }
 
