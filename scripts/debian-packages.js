@@ -10,8 +10,23 @@ export const demoPackages = [
   'e2fsprogs',
 ];
 
-/** For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files. */
-export const testPackages = ['fio', 'iproute2', 'libnbd-bin', 'nbdkit', 'nftables', 'strace', 'xfsprogs'];
+/**
+ * For the tests, beside those of the demo: clients of other makers, tracing, networks, file systems, an arbiter,
+ * and a judge of service files.
+ */
+export const testPackages = [
+  'btrfs-progs',
+  'etcd-client',
+  'etcd-server',
+  'fio',
+  'iproute2',
+  'libnbd-bin',
+  'nbdkit',
+  'nftables',
+  'strace',
+  'systemd',
+  'xfsprogs',
+];
 
 /** Packages that are not installed; `undefined` when this is no Debian system. */
 function findMissing(packages) {

@@ -5,9 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
+import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
+import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
 import type { MirrorMetadata, VmPort, VmState } from '../../src/cluster/mirror-ports.ts';
 import { type ModuleConfig, networksOf } from '../../src/config/module-config.ts';
@@ -23,10 +25,12 @@ import { describeParty, type Party } from '../../src/platform/certificate-identi
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { DiskFileRecord } from '../../src/platform/disk-file-record.ts';
 import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
-import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
+import { createFence } from '../../src/platform/fence/fence-choice.ts';
+import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -37,10 +41,11 @@ import {
 import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
 import { SideFiles } from '../../src/platform/side-files.ts';
+import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
-import { WitnessArbiter } from '../../src/platform/witness-client.ts';
+import { chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -89,10 +94,7 @@ export class MirrorModule {
     const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
-    const arbiter =
-      config.arbiter.kind === 'witness'
-        ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
-        : undefined;
+    const arbiter = chooseArbiter(config, identity);
     const images = new KeptImageFiles(
       config.volumes.map(({ file }) => file[node.node] as string),
       config.metadata[node.node] as string,
@@ -113,7 +115,7 @@ export class MirrorModule {
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: WitnessArbiter | undefined;
+      arbiter: Arbiter | undefined;
     },
   ) {
     this.config = config;
@@ -136,8 +138,19 @@ export class MirrorModule {
               this.mirror.trouble = because;
             },
           });
-    // The superblock may lack what an earlier process could only mark.
-    const diskDoubt = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    const record = new DiskFileRecord(
+      config.metadata[node.node] as string,
+      config.volumes.map(({ name, file }, index) => {
+        const { identity } = parts.files[index] as DiskFile;
+        return { volume: name, file: file[node.node] as string, identity };
+      }),
+      log,
+    );
+    // The superblock may lack what an earlier process could only mark, and what was done while none ran.
+    const marked = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    const isReplaced = record.replaced.length > 0 && metadata.state.data !== 'fresh';
+    const diskDoubt = worseDoubt(marked, isReplaced ? 'file-replaced' : 'none');
+    if (diskDoubt !== 'file-replaced') void record.keep();
     if (diskDoubt !== 'none') for (const file of parts.files) file.forgetCached();
     this.mirror = new Mirror(
       {
@@ -166,7 +179,16 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
         arbiter: parts.arbiter,
-        metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
+        fence: fenceOf(config, node),
+        surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
+        metadata: metadataPort(
+          metadata.store,
+          statSync(config.metadata[node.node] as string).dev,
+          // Durably in no doubt: not before, a process that dies in between finds the doubt again.
+          (state) => {
+            if (state.diskDoubt !== 'file-replaced') void record.keep();
+          },
+        ),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         doubtMark: doubtMarkFile(this.paths.doubtMark, log),
@@ -206,10 +228,7 @@ export class MirrorModule {
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
-    const { primary, secondary } = this.mirror;
-    const sum = (counters: Readonly<Record<string, number>>): number =>
-      Object.values(counters).reduce((left, right) => left + right, 0);
-    trimWhenIdle(systemClock, () => sum(primary.counters) + sum(secondary.counters));
+    giveMemoryBackWhenQuiet(systemClock, ownMemory);
     this.#log.info('module-ready', { control: this.paths.control, vm });
   }
 
@@ -278,6 +297,16 @@ export class MirrorModule {
   }
 }
 
+/** What switches the other node off. */
+function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): FenceSetup | undefined {
+  const peer = nodes.find((each) => each !== node) ?? '';
+  const config = fence?.nodes[peer];
+  if (fence === undefined || config === undefined) return undefined;
+  const { required, deadlineMs, checkIntervalMs } = fence;
+  const target = { node: peer, self: node, module: name, deadlineMs };
+  return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
+}
+
 /** When one of these files was written last. */
 function writtenAt(files: readonly string[]): string {
   return new Date(Math.max(...files.map((file) => statSync(file).mtimeMs))).toISOString();
@@ -318,10 +347,18 @@ function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig
   });
 }
 
-function metadataPort(store: MetadataStore, dev: number): MirrorMetadata {
+function metadataPort(
+  store: MetadataStore,
+  dev: number,
+  persisted: (state: PersistentState) => void,
+): MirrorMetadata {
   return {
     work: deviceWork(dev),
-    persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
+    persist: (state, done) =>
+      store.persist(state, (error) => {
+        if (error === undefined) persisted(state);
+        done(error === undefined);
+      }),
     writeActivityLog: (volume, hot, done) =>
       store.writeActivityLog(volume, hot, (error) => done(error === undefined)),
     writeBitmap: (volume, bitmap, done) =>

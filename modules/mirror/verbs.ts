@@ -108,6 +108,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       await module.wish('stopped');
       return { done: true };
     }),
+    'fence-test': verb(noArgs, () => new Promise((resolve) => mirror.fencing.test(resolve))),
+    'fence-confirm': verb(peerIsOffArgs, ({ peerIsOff }) =>
+      run((done) => mirror.fencing.confirmPeerOff(peerIsOff, done)),
+    ),
     'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
     arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
     'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
@@ -167,6 +171,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     split: namedSplit(mirror.splitBrain.status, config.name),
     sideFiles: module.sideFiles(),
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
+    fence: mirror.fencing.status,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

@@ -88,6 +88,27 @@ export interface KeptImageStatus {
   readonly files?: readonly string[];
 }
 
+/** The fence of the peer: how it is set up, and what it said last. `at` is the time of day. */
+export interface FenceStatus {
+  readonly kind: string;
+  /** No VM starts here without proof that the peer is off. */
+  readonly required: boolean;
+  /** Why the VM has to wait; `undefined`: nothing waits. */
+  readonly waits: string | undefined;
+  /** Whether it answers; nothing was switched. */
+  readonly lastTest:
+    | {
+        readonly kind: 'answers' | 'no-answer' | 'not-testable';
+        readonly because: string;
+        readonly at: string;
+      }
+    | undefined;
+  /** Of the last attempt to switch the peer off since it was connected. */
+  readonly lastResult:
+    | { readonly kind: 'off' | 'no-proof'; readonly because: string; readonly at: string }
+    | undefined;
+}
+
 /** One network between the two nodes. */
 export interface NetworkStatus {
   /** Counts from 1, in the order of the configuration. */
@@ -168,6 +189,8 @@ export interface ModuleStatus {
   readonly split: SplitStatus | undefined;
   /** Files with the blocks of copies that were given up; they stay until they are deleted by hand. */
   readonly sideFiles?: readonly string[];
+  /** `undefined`: no fence is configured. */
+  readonly fence: FenceStatus | undefined;
   readonly counters: Readonly<Record<string, number>>;
   /** Newest first. */
   readonly decisions: readonly (Decision<string> & { readonly at: string })[];

@@ -11,10 +11,12 @@ import { packageRoot } from '../platform/program-path.ts';
 import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
 import { addExplainCommand } from './explain-command.ts';
+import { addFenceCommand } from './fence-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
 import { addVerifyCommand } from './verify-command.ts';
+import { addWitnessCommands } from './witness-commands.ts';
 import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './outcome.ts';
 
 const exitCodeHelp = `
@@ -35,10 +37,12 @@ function buildProgram(): Command {
   addModuleCommands(program);
   addExplainCommand(program);
   addVerifyCommand(program);
+  addFenceCommand(program);
   addArbiterCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);
   addInspectCommand(program);
+  addWitnessCommands(program);
   addLabCommands(program);
   return program;
 }

@@ -1,6 +1,13 @@
 /** Statuses as text for people: one headline with the reason, then the particulars. */
 import { sizeText } from '../base/size-text.ts';
-import type { ModuleStatus, NetworkStatus, ResyncProgress, SplitSide, VerifyReport } from '../base/status.ts';
+import type {
+  FenceStatus,
+  ModuleStatus,
+  NetworkStatus,
+  ResyncProgress,
+  SplitSide,
+  VerifyReport,
+} from '../base/status.ts';
 import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 
@@ -35,6 +42,17 @@ export function verifyText(report: VerifyReport): string[] {
   }
   if (count > rangesShown) lines.push(`  and ${count - Math.min(count, rangesShown)} more`);
   return lines;
+}
+
+/** How the fence is set up, what it said when it was tested, and what became of the last attempt. */
+function fenceText({ kind, required, lastTest, lastResult }: FenceStatus): string {
+  const test =
+    lastTest === undefined ? 'not tested yet' : `${lastTest.kind} at ${lastTest.at} (${lastTest.because})`;
+  const result =
+    lastResult === undefined
+      ? ''
+      : `; last attempt at ${lastResult.at}: ${lastResult.kind} (${lastResult.because})`;
+  return `fence ${kind}, ${required ? 'required' : 'not required'}: ${test}${result}`;
 }
 
 function networkText({ network, own, peer, state, forMs, heardMs, because }: NetworkStatus): string {
@@ -75,6 +93,7 @@ export function moduleText(status: ModuleStatus): string {
   for (const { node, since, volumes } of status.split?.sides ?? [])
     for (const volume of volumes) lines.push(...splitText(node, since, volume));
   for (const file of status.sideFiles ?? []) lines.push(`  blocks of a copy that was given up: ${file}`);
+  if (status.fence !== undefined) lines.push(`  ${fenceText(status.fence)}`);
   if (status.keptImage !== undefined) lines.push(`  ${status.keptImage.because}`);
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);
   if (status.verify !== undefined) lines.push(...verifyText(status.verify).map((line) => `  ${line}`));

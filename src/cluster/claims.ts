@@ -89,6 +89,8 @@ export class Claims {
   #turn = 0;
   /** The flush before a claim is under way. */
   #flushing = false;
+  /** Grows with every connection to the peer: a reason to go on without it from before is none any more. */
+  #meetings = 0;
   #readNotBeforeMs = 0;
 
   constructor(host: ClaimsHost, parts: ClaimsParts) {
@@ -147,17 +149,13 @@ export class Claims {
   claim(rule: string, because: string, done: CommandDone = () => {}): void {
     const { state, decisions } = this.#mirror;
     const last = state.path.at(-1);
-    if (this.#parts.arbiter === undefined) {
-      decisions.add(rule, 'go on alone', because);
-      const next = nextRecord(state.generation, state.self, this.#host.operationId());
-      this.#granted({ expected: undefined, next }, undefined, () => done(undefined));
-    } else if (last !== undefined && state.holder === state.self) {
+    const isAsked = this.#parts.arbiter !== undefined;
+    if (isAsked && last !== undefined && state.holder === state.self) {
       this.#confirmRecord();
-      done(undefined);
-    } else {
-      decisions.add(rule, 'ask the arbiter', because);
-      this.#flushThenBegin(this.#nextOperation(), done);
+      return done(undefined);
     }
+    decisions.add(rule, isAsked ? 'ask the arbiter' : 'go on alone', because);
+    this.#flushThenBegin(this.#nextOperation(), done);
   }
 
   /** An operation that was prepared elsewhere, for the store that this copy knows unless it names another; without an arbiter it is granted. */
@@ -234,6 +232,7 @@ export class Claims {
 
   /** The peer is back: a claim that provably never left this node is given up. */
   peerIsBack(): void {
+    this.#meetings += 1;
     // The operator's choice of the first copy does not depend on the peer.
     if (this.#operation.open?.expected === undefined || this.isUnconfirmed) return;
     this.#operation.withdrawIfUnsent(() => {
@@ -292,6 +291,7 @@ export class Claims {
    * other copy does not count, and this host may lose power before it could do anything else.
    */
   #flushThenBegin(operation: PendingOperation, done: CommandDone): void {
+    const meetings = this.#meetings;
     this.#flushing = true;
     const turn = this.#turn;
     this.#flushOwn((ok) => {
@@ -308,6 +308,12 @@ export class Claims {
       const isBusy = run === 'stopped' || this.#host.handing() || disk.present;
       if (isBusy || !stillWanted || (operation.expected !== undefined && this.#host.peerAnswers()))
         return given('that something else came first');
+      if (this.#parts.arbiter === undefined) {
+        // Nobody else would see that the reason is gone; the operator's choice of the first copy needs none.
+        const isReason = this.#meetings === meetings || operation.expected === undefined;
+        if (!isReason) return given('that the peer was back meanwhile');
+        return this.#granted(operation, undefined, () => done(undefined));
+      }
       this.#operation.begin(operation, () => done(undefined));
       // A connected peer that cannot take part now may be able to before the arbiter has answered.
       pairing.sayHello();

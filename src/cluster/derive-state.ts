@@ -44,13 +44,16 @@ function linkOf(phase: PairPhase): Axes['link'] {
 export function deriveState(mirror: Mirror): DerivedState {
   const derived = situationOf(mirror);
   const { slowness } = mirror.disk;
+  const { warning } = mirror.fencing;
   const { channel, paths } = mirror.session;
   const down = paths.flatMap(({ state, because }, index) =>
     channel !== undefined && state === 'down' ? `; network ${index + 1} is down: ${because}` : [],
   );
   const said = { ...derived, because: `${derived.because}${down.join('')}` };
-  if (slowness === undefined || derived.readiness !== 'ready') return said;
-  return { ...said, readiness: 'transient', because: `${said.because}; ${slowness}` };
+  // What is ready is orange as long as something that it would need is known not to work.
+  const warnings = [slowness, warning].filter((each) => each !== undefined);
+  if (warnings.length === 0 || derived.readiness !== 'ready') return said;
+  return { ...said, readiness: 'transient', because: [said.because, ...warnings].join('; ') };
 }
 
 function situationOf(mirror: Mirror): DerivedState {
@@ -70,6 +73,11 @@ function situationOf(mirror: Mirror): DerivedState {
   if (mirror.serving) {
     const state = primary.soloAllowed || phase === 'down' || phase === 'handshake' ? 'ALONE' : 'PRIM';
     if (trouble !== undefined) return { state, readiness: 'not-ready', because: trouble };
+    const { waits, isStuck } = mirror.fencing;
+    if (waits !== undefined) {
+      const because = `this node has the only up-to-date copy; ${waits}`;
+      return { state: 'ALONE', readiness: isStuck ? 'not-ready' : 'transient', because };
+    }
     if (mirror.leaving)
       return { state, readiness: 'transient', because: 'the operator asked to stop or to swap' };
     if (primary.gate !== 'open')

@@ -1,5 +1,6 @@
 /** What a mirror stands on: its outside as ports, and the settings that do not change while it lives. */
 import type { Arbiter } from '../arbiter/arbiter.ts';
+import type { Surroundings } from '../arbiter/fence.ts';
 import type { Clock } from '../base/clock.ts';
 import type { BootId, IdSource, NodeName } from '../base/identity.ts';
 import type { Log } from '../base/log.ts';
@@ -12,6 +13,7 @@ import type { LinkTransport } from '../link/transport.ts';
 import type { Timers } from './decide-alone.ts';
 import type { DiskFileFacts } from './disk-file-facts.ts';
 import type { DoubtMark } from './disk-trouble.ts';
+import type { FenceSetup } from './fencing.ts';
 import type { KeptImagePort } from './kept-image.ts';
 import type { SideFilePort } from './side-files.ts';
 import type { VerifyReportStore } from './verify.ts';
@@ -65,6 +67,10 @@ export interface MirrorPorts {
   readonly transports: readonly LinkTransport[];
   /** `undefined`: no arbiter. */
   readonly arbiter: Arbiter | undefined;
+  /** `undefined`: nothing switches the peer off. */
+  readonly fence?: FenceSetup | undefined;
+  /** `undefined`: this node does not look whether it is cut off. */
+  readonly surroundings?: Surroundings | undefined;
   readonly metadata: MirrorMetadata;
   readonly checksum: BlockChecksum;
   readonly vm: VmPort;

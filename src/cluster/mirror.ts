@@ -24,6 +24,8 @@ import { dated } from './dated-state.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
 import { DiskTrouble } from './disk-trouble.ts';
+import { Fencing } from './fencing.ts';
+import { Isolation } from './isolation.ts';
 import { KeptImage } from './kept-image.ts';
 import { LinkSession } from './link-session.ts';
 import {
@@ -80,6 +82,8 @@ export class Mirror {
   readonly #ports: MirrorPorts;
   readonly #metadata: MirrorMetadata;
   readonly claims: Claims;
+  readonly fencing: Fencing;
+  readonly #isolation: Isolation;
   #paused = false;
   #wish: VmWish = 'as-is';
   #tick: Timer | undefined;
@@ -126,6 +130,7 @@ export class Mirror {
         this.pairing.opened(channel);
         this.disk.linkOpened();
         this.claims.peerIsBack();
+        this.fencing.peerIsBack();
       },
       control: (message) => this.#control(message),
       request: (header, payload) => this.#request(header, payload),
@@ -233,6 +238,21 @@ export class Mirror {
         arbiter: ports.arbiter,
       },
     );
+    this.fencing = new Fencing(
+      {
+        mirror: this,
+        hasRecordKeeper: () => ports.arbiter !== undefined,
+        connected: () => this.session.channel !== undefined,
+        peerSight: () => this.#peerSight(),
+        unheardMs: () => this.session.watch.unheardMs,
+        serve: () => this.#serve(),
+        changed: () => this.evaluate(),
+        wallTime: () => ports.wallTime(),
+      },
+      clock,
+      ports.fence,
+    );
+    this.#isolation = new Isolation(ports.surroundings, clock, () => this.evaluate());
     this.pairing = new Pairing(
       {
         mirror: this,
@@ -360,7 +380,7 @@ export class Mirror {
   }
 
   get #arbiterKind(): AloneSituation['arbiter'] {
-    if (this.#ports.arbiter !== undefined) return 'record';
+    if (this.#ports.arbiter !== undefined || this.fencing.standsAlone) return 'record';
     return this.config.allowSplitBrain === true ? 'split-brain-allowed' : 'none';
   }
 
@@ -446,7 +466,8 @@ export class Mirror {
     if (this.leaving || this.#ending)
       return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
     if (this.run === 'started' && this.#starting === undefined) return done(undefined);
-    if (this.#starting !== undefined) return void this.#starting.push(done);
+    // After whatever was asked for before: that may be a stop.
+    if (this.#starting !== undefined) return void this.#starting.push(() => this.start(done));
     this.run = 'started';
     this.#starting = [done];
     // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
@@ -505,6 +526,7 @@ export class Mirror {
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
     this.disk.observe();
+    this.fencing.observe();
     if (phase === 'in-sync' || this.primary.soloAllowed) this.#upToDateAt = this.#ports.wallTime();
     const { timers } = this.config;
     const { channel, watch } = this.session;
@@ -534,26 +556,25 @@ export class Mirror {
       );
     }
     if (this.departure.handing || this.disk.present || this.claims.becomingAlone) return;
-    const decision = decideAlone(
-      {
-        started: true,
-        peer: this.#peerSight(),
-        primary: this.serving,
-        alone: this.serving && this.primary.soloAllowed,
-        namedHolder: this.state.holder === this.state.self,
-        data: this.state.data,
-        doubt: this.disk.doubt,
-        silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
-        operationOpen: this.operationOpen || this.claims.isFlushing,
-        rebooted: this.rebooted,
-        preferred: this.preferSelf,
-        arbiter: this.#arbiterKind,
-        failover: this.config.failover,
-        forced: this.claims.forced,
-        mayNotClaim: this.splitBrain.isFrozen && !this.serving ? frozenBecause : this.claims.obstacle,
-      },
-      timers,
-    );
+    const situation: AloneSituation = {
+      started: true,
+      peer: this.#peerSight(),
+      primary: this.serving,
+      alone: this.serving && this.primary.soloAllowed,
+      namedHolder: this.state.holder === this.state.self,
+      data: this.state.data,
+      doubt: this.disk.doubt,
+      silenceMs: this.serving ? watch.silenceMs : watch.unheardMs,
+      operationOpen: this.operationOpen || this.claims.isFlushing,
+      rebooted: this.rebooted,
+      preferred: this.preferSelf,
+      arbiter: this.#arbiterKind,
+      failover: this.config.failover,
+      forced: this.claims.forced,
+      mayNotClaim: this.splitBrain.isFrozen && !this.serving ? frozenBecause : this.claims.obstacle,
+    };
+    const asked = this.#isolation.review(decideAlone(situation, timers), situation, timers);
+    const decision = this.fencing.review(asked, situation, timers);
     this.aloneBecause = decision.because;
     if (decision.action === 'claim' || decision.action === 'go-on-without-arbiter') {
       this.claims.claim(decision.rule, decision.because);
@@ -563,9 +584,11 @@ export class Mirror {
   // ---- serving ---------------------------------------------------------------------------------------------------------------
 
   #serve(): void {
+    const goesOn = this.serving && this.fencing.waits === undefined;
     this.serving = true;
     this.#paused = false;
     this.trouble = undefined;
+    if (!goesOn && !this.fencing.mayStartVm()) return this.evaluate();
     this.#ports.exports.serve(true, 'this node is primary');
     this.#want('running', 'this node is primary');
     this.evaluate();
@@ -579,6 +602,7 @@ export class Mirror {
   /** The same, without waiting for the disk. */
   #endService(because: string, then: () => void): void {
     this.claims.standsDown();
+    this.fencing.standsDown();
     this.pairing.resumeWithBoot = undefined;
     this.#ports.exports.serve(false, because);
     this.repair.stop();
@@ -700,7 +724,7 @@ export class Mirror {
     if (this.run === 'stopped') return done(undefined);
     if (this.forcedStart.underWay)
       return done(refusal('no other action under way', 'a forced start is', 'wait until it has ended'));
-    if (this.#starting !== undefined) return this.start(() => this.stop(done));
+    if (this.#starting !== undefined) return void this.#starting.push(() => this.stop(done));
     this.departure.stop(done);
   }
 
@@ -708,6 +732,7 @@ export class Mirror {
     this.#tick?.cancel();
     this.run = 'stopped';
     this.claims.stop();
+    this.fencing.stop();
     this.session.stop('the operator stopped this module');
     this.#ending = true;
     this.#standDown('the operator stopped this module', () => {

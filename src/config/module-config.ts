@@ -6,7 +6,10 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
-import { type Endpoint, endpoint, nodeSchema, resolveLinks } from './link-config.ts';
+import type { PingAddress } from '../platform/ping.ts';
+import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
+import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
+import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -33,11 +36,6 @@ export interface VmConfig {
   readonly [key: string]: unknown;
 }
 
-export type ArbiterConfig =
-  | ({ readonly kind: 'witness' } & Endpoint)
-  /** `allowSplitBrain`: both nodes may go on alone when they lose each other. */
-  | { readonly kind: 'none'; readonly allowSplitBrain: boolean };
-
 export interface VolumeConfig {
   readonly name: string;
   readonly sizeBytes: number;
@@ -56,6 +54,10 @@ export interface ModuleConfig {
   /** Off: the frames of the link travel in the clear. */
   readonly encryption: boolean;
   readonly arbiter: ArbiterConfig;
+  /** `undefined`: no node switches the other one off. */
+  readonly fence: FenceConfig | undefined;
+  /** What a node must reach to take over; empty: nothing. */
+  readonly ping: readonly PingAddress[];
   readonly volumes: readonly VolumeConfig[];
   /** Absolute path of the metadata file on each node. */
   readonly metadata: Readonly<Record<NodeName, string>>;
@@ -106,13 +108,9 @@ function documentSchema(vm: z.ZodType) {
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
-    arbiter: z.discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('witness'), ...endpoint }),
-      z.strictObject({
-        kind: z.literal('none'),
-        allowSplitBrain: z.boolean('true or false').default(false),
-      }),
-    ]),
+    arbiter: arbiterSchema,
+    fence: fenceSchema.optional(),
+    ping: pingSchema.optional(),
     volumes: z
       .array(z.strictObject({ name: shortName, size: sizeSchema, file: pathOrPerNode }))
       .min(1, `1 to ${volumesMax} volumes`)
@@ -180,6 +178,11 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     links: resolveLinks(document.nodes, complain),
     encryption: document.encryption === 'on',
     arbiter: document.arbiter,
+    fence:
+      document.fence === undefined
+        ? undefined
+        : resolveFence(document.fence, nodes, document.arbiter.kind !== 'none', complain),
+    ping: document.ping?.addresses ?? [],
     volumes,
     metadata,
     timers: document.timers,

@@ -58,6 +58,7 @@ describe('texts for people', () => {
       split: undefined,
       sideFiles: [],
       counters: {},
+      fence: undefined,
       decisions: [],
     };
     expect(moduleText(status)).to.equal(

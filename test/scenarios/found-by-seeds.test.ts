@@ -263,6 +263,27 @@ describe('found by the simulation', () => {
     { hasArbiter: false },
   );
 
+  it('without an arbiter: loses power while it becomes alone, and the other copy holds what it had not flushed', () => {
+    for (const seed of [71, 72, 73, 74, 75])
+      story(
+        seed,
+        (world) => {
+          world.startPair();
+          world.run(world.random.between(500, 1500));
+          // Long enough to count as lost, not long enough for the disk to count as hung.
+          for (const disk of world.a.disks) disk.hung = true;
+          world.link.setCut(true, true);
+          world.run(5000);
+          world.a.losePower();
+          for (const disk of world.a.disks) disk.hung = false;
+          world.link.setCut(false, false);
+          world.a.boot();
+          wholeAgain(world);
+        },
+        { hasArbiter: false },
+      );
+  });
+
   stories('a stop and a start while the disk still flushes what a claim waits for', (world) => {
     world.startPair();
     world.link.setCut(true, true);

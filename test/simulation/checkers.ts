@@ -37,12 +37,15 @@ export class Checkers {
 
   /**
    * One VM: at no time do two execute. Does not see VMs that are started or paused but not executing, nor that of a host that
-   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had.
+   * was frozen as a whole: until its module is told, a hypervisor that stood still goes on with what it had. With a required fence
+   * that is no excuse.
    */
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
     if (this.#world.allowSplitBrain) return;
-    if (!other.vm.executes || host.guestWasFrozen || other.guestWasFrozen) return;
+    if (!other.vm.executes) return;
+    const isExcused = host.guestWasFrozen || other.guestWasFrozen;
+    if (isExcused && this.#world.fence !== 'required') return;
     this.#world.violation(`the VM runs on ${host.name} and still on ${other.name}`);
   }
 
@@ -152,6 +155,18 @@ export class Checkers {
 
   readonly #durable = new Map<SimulatedHost, PersistentState>();
 
+  /** What an earlier process had asked to be durable may have become so without an answer. */
+  opened(host: SimulatedHost, state: PersistentState): void {
+    if (state.data === 'inconsistent' && this.#hadData(host) && host.images.possible && !host.images.complete)
+      this.#world.violation(`${host.name} was found inconsistent without an image of what it was`);
+    this.#durable.set(host, state);
+  }
+
+  #hadData(host: SimulatedHost): boolean {
+    const worth = this.#durable.get(host)?.data;
+    return worth === 'up-to-date' || worth === 'outdated';
+  }
+
   /** What this host knew is gone. */
   hardwareReplaced(host: SimulatedHost): void {
     this.#durable.delete(host);
@@ -161,10 +176,9 @@ export class Checkers {
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {
     const earlier = this.#durable.get(host);
-    const worth = earlier?.data;
-    const hadData = worth === 'up-to-date' || worth === 'outdated';
     // What was a whole copy a moment ago is kept, byte for byte, before it becomes half of one.
-    if (state.data === 'inconsistent' && hadData && host.images.possible && !host.images.equalsDisks())
+    const becomes = state.data === 'inconsistent' && this.#hadData(host);
+    if (becomes && host.images.possible && !host.images.equalsDisks())
       this.#world.violation(`${host.name} became inconsistent without an image of what it was`);
     this.#durable.set(host, state);
     const before = this.#generation.get(host) ?? 0;

@@ -19,6 +19,8 @@ const faultsMin = 10;
 /** A cell that the world did not come to is tried again this often. */
 const aimAttempts = 3;
 const writesMin = 2000;
+/** After which an operator gives a command again that was refused, ms. */
+const operatorPauseMs = 5000;
 /** Faults that are aimed at one cell of the coverage table; the others fall anywhere. */
 const aimedMin = 7;
 
@@ -61,7 +63,7 @@ export function runSeed(seed: number): SeedReport {
 
 /** From a generator of its own, so that nothing else of a seed depends on it. */
 function networksOf(seed: number): number {
-  return new Random(seed).pick([1, 2, 2]);
+  return new Random(seed).pick([1, 2, 2, 2]);
 }
 
 /** Most worlds are small; some have several volumes, some more extents than the activity log holds. */
@@ -72,10 +74,17 @@ function optionsOf(seed: number): WorldOptions {
     clockDrift: seed % 3 === 0 ? 0.02 : seed % 3 === 1 ? -0.02 : 0,
     hasArbiter: seed % 10 !== 3,
     hasVm: seed % 10 !== 6,
+    ...fenceOf(seed),
     networks: networksOf(seed),
   };
   if (seed % 10 !== 7) return options;
   return { ...options, volumeSizesBytes: [1100 * mebibyte], guestSweeps: true, guestThinkMs: 3 };
+}
+
+/** Some worlds have a fence: alone, or beside the arbiter. */
+function fenceOf(seed: number): Pick<WorldOptions, 'fence'> {
+  if (seed % 60 === 45) return { fence: 'not-required' };
+  return seed % 20 === 13 || seed % 20 === 5 ? { fence: 'required' } : {};
 }
 
 class Run {
@@ -118,8 +127,13 @@ class Run {
       world.b.mirror?.state.data === 'fresh' &&
       world.arbiter.record === undefined
     ) {
-      world.expect('A runs', () => world.a.mirror?.run === 'started');
-      world.a.command('prim');
+      world.expect('A runs', () => world.a.mirror?.run === 'started' && !world.a.processFrozen);
+      // Refused as long as its disk is in doubt.
+      const choose = (): void =>
+        world.a.command('prim', (error) => {
+          if (error !== undefined) world.time.after(operatorPauseMs, choose);
+        });
+      choose();
     }
     const whole = (): boolean => world.inSync() && world.primary() !== undefined;
     world.expect('the pair is in sync and a VM runs', whole, livenessBoundMs);
@@ -134,7 +148,8 @@ class Run {
     const world = this.#world;
     const at = (world.seed * aimedMin + turn) % possibleCells.length;
     const { fault, phase } = possibleCells[at] as (typeof possibleCells)[number];
-    for (let attempt = 0; attempt < aimAttempts && canStrike(world, fault); attempt += 1) {
+    const canBe = canStrike(world, fault) && (phase !== 'changing-network' || world.link.each.length > 1);
+    for (let attempt = 0; attempt < aimAttempts && canBe; attempt += 1) {
       const host = reach(world, phase, (name, led) => this.#count(name, led));
       if (host !== undefined) return this.#strike(fault, host);
     }

@@ -226,6 +226,7 @@ export class SimulatedHost implements GuestHost, LossCount {
 
   #begin(life: Life, opened: OpenedMetadata): void {
     const { world, name } = this;
+    world.checkers.opened(this, opened.state);
     const config: MirrorConfig = {
       timers: world.timers,
       failover: true,
@@ -247,6 +248,15 @@ export class SimulatedHost implements GuestHost, LossCount {
       ids: { operationId: () => world.random.hexId() },
       transports: world.link.transportsOf(this.side, life),
       arbiter: world.hasArbiter ? world.arbiter.reachedBy(name, life) : undefined,
+      fence:
+        world.fence === undefined
+          ? undefined
+          : {
+              fence: world.fences.of(world.otherThan(this), life),
+              kind: 'simulated',
+              required: world.fence === 'required',
+              checkIntervalMs: undefined,
+            },
       metadata: {
         ...metadata,
         // On the device of the first volume.

@@ -10,6 +10,7 @@ import { Random } from './random.ts';
 import { SimulatedArbiter } from './simulated-arbiter.ts';
 import { sectorBytes } from './simulated-disk.ts';
 import type { GuestWorld } from './simulated-guest.ts';
+import { SimulatedFences } from './simulated-fence.ts';
 import { SimulatedHost } from './simulated-host.ts';
 import { SimulatedNetworks } from './simulated-networks.ts';
 import { SimulatedTime } from './simulated-time.ts';
@@ -26,6 +27,8 @@ export interface WorldOptions {
   readonly hasArbiter?: boolean;
   /** Both nodes may go on alone; only without an arbiter. The checkers of one writer and of lost writes do not look then. */
   readonly allowSplitBrain?: boolean;
+  /** The hosts can switch each other off; whether a VM starts only with proof. */
+  readonly fence?: 'required' | 'not-required';
   /** False: whoever connects to the exports is the guest. */
   readonly hasVm?: boolean;
   /** Between the two hosts; default 1. */
@@ -68,6 +71,8 @@ export class World implements GuestWorld {
   readonly hasArbiter: boolean;
   readonly allowSplitBrain: boolean;
   readonly hasVm: boolean;
+  readonly fence: WorldOptions['fence'];
+  readonly fences: SimulatedFences;
   guestsRest = false;
   guestThinkMs: number;
   readonly guestSweeps: boolean;
@@ -95,6 +100,8 @@ export class World implements GuestWorld {
     this.hasArbiter = options.hasArbiter ?? true;
     this.allowSplitBrain = options.allowSplitBrain ?? false;
     this.hasVm = options.hasVm ?? true;
+    this.fence = options.fence;
+    this.fences = new SimulatedFences(this);
     this.hosts = [new SimulatedHost(this, 'A', 0), new SimulatedHost(this, 'B', 1)];
     const drift = (options.clockDrift ?? 0) / 2;
     this.hosts[0].clockRate = 1 + drift;
