@@ -11,7 +11,20 @@ export const demoPackages = [
 ];
 
 /** For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files. */
-export const testPackages = ['fio', 'iproute2', 'libnbd-bin', 'nbdkit', 'nftables', 'strace', 'xfsprogs'];
+export const testPackages = [
+  'fio',
+  'iproute2',
+  'libnbd-bin',
+  'nbdkit',
+  'nftables',
+  'strace',
+  'xfsprogs',
+  'iputils-ping',
+  'ipmitool',
+  'openipmi',
+  'openssh-client',
+  'openssh-server',
+];
 
 /** Packages that are not installed; `undefined` when this is no Debian system. */
 function findMissing(packages) {
