@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { packageRoot } from '../src/platform/program-path.ts';
 import type { MachineFacts } from './report.ts';
 
-export function machineFacts(): MachineFacts {
+/** What the bench measures with and beside. */
+const benchTools = ['fio', 'qemu-nbd', 'nbdcopy'];
+
+export function machineFacts(tools: readonly string[] = benchTools): MachineFacts {
   const processors = cpus();
   return {
     cpus: processors.length,
@@ -14,7 +17,7 @@ export function machineFacts(): MachineFacts {
     memoryGiB: Math.round(totalmem() / 1024 ** 3),
     kernel: release(),
     node: process.version,
-    tools: ['fio', 'qemu-nbd', 'nbdcopy'].map(versionOf),
+    tools: tools.map(versionOf),
     version: (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string })
       .version,
     commit: commitOf(packageRoot),

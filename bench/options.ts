@@ -104,7 +104,12 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   return options;
 }
 
-function chosen<Name extends string>(flag: string, list: string | undefined, all: readonly Name[]): Name[] {
+/** Names of a flag that takes a list, in the order of `all`; without the flag all of them. */
+export function chosen<Name extends string>(
+  flag: string,
+  list: string | undefined,
+  all: readonly Name[],
+): Name[] {
   if (list === undefined) return [...all];
   const names = list.split(',').map((name) => name.trim());
   const unknown = names.find((name) => !all.some((known) => known === name));
@@ -112,7 +117,8 @@ function chosen<Name extends string>(flag: string, list: string | undefined, all
   return all.filter((name) => names.includes(name));
 }
 
-function wholeNumber(flag: string, text: string, least: number, most: number): number {
+/** The number of a flag. Throws a sentence for the person who typed. */
+export function wholeNumber(flag: string, text: string, least: number, most: number): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= least && value <= most) return value;
   throw new Error(`wanted a whole number of ${least} to ${most} for ${flag}, found "${text}"`);

@@ -60,7 +60,7 @@ export function goalsTable(sections: readonly Section[]): Table {
 
 export function describeMachine(machine: MachineFacts): string {
   const { cpus, model, memoryGiB, kernel, node, tools } = machine;
-  return `${cpus} x ${model}, ${memoryGiB} GiB, Linux ${kernel}, Node ${node}, ${tools.join(', ')}`;
+  return [`${cpus} x ${model}`, `${memoryGiB} GiB`, `Linux ${kernel}`, `Node ${node}`, ...tools].join(', ');
 }
 
 /** Everything for the terminal. */

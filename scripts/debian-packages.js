@@ -10,8 +10,13 @@ export const demoPackages = [
   'e2fsprogs',
 ];
 
-/** For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files. */
+/**
+ * For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files, an
+ * arbiter, power control.
+ */
 export const testPackages = [
+  'etcd-client',
+  'etcd-server',
   'fio',
   'iproute2',
   'libnbd-bin',

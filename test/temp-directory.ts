@@ -9,8 +9,12 @@ export interface TempDirectory {
   remove(): void;
 }
 
-export function makeTempDirectory(): TempDirectory {
-  const path = mkdtempSync(join(tmpdir(), 'vmpair-'));
+/** File system in memory that every Linux has. */
+const memoryDirectory = '/dev/shm';
+
+/** `in-memory`: what other programs do to the disk of this machine does not slow it down; nothing there is durable. */
+export function makeTempDirectory(place: 'on-disk' | 'in-memory' = 'on-disk'): TempDirectory {
+  const path = mkdtempSync(join(place === 'in-memory' ? memoryDirectory : tmpdir(), 'vmpair-'));
   return {
     path,
     file: (name) => join(path, name),

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
+import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
@@ -24,6 +25,7 @@ import { describeParty, type Party } from '../../src/platform/certificate-identi
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
+import { DiskFileRecord } from '../../src/platform/disk-file-record.ts';
 import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
@@ -42,7 +44,7 @@ import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
-import { WitnessArbiter } from '../../src/platform/witness-client.ts';
+import { chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -90,10 +92,7 @@ export class MirrorModule {
     const transports = await openLinkTransports(config, node, peer, identity);
     const metadata = await openMetadata(config, node, peer, bootId);
     const hypervisor = chooseHypervisor(config, node.runtimeDir, log);
-    const arbiter =
-      config.arbiter.kind === 'witness'
-        ? new WitnessArbiter({ address: config.arbiter, identity, moduleId: config.moduleId })
-        : undefined;
+    const arbiter = chooseArbiter(config, identity);
     const images = new KeptImageFiles(
       config.volumes.map(({ file }) => file[node.node] as string),
       config.metadata[node.node] as string,
@@ -114,7 +113,7 @@ export class MirrorModule {
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: WitnessArbiter | undefined;
+      arbiter: Arbiter | undefined;
     },
   ) {
     this.config = config;
@@ -133,8 +132,19 @@ export class MirrorModule {
               this.mirror.trouble = because;
             },
           });
-    // The superblock may lack what an earlier process could only mark.
-    const diskDoubt = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    const record = new DiskFileRecord(
+      config.metadata[node.node] as string,
+      config.volumes.map(({ name, file }, index) => {
+        const { identity } = parts.files[index] as DiskFile;
+        return { volume: name, file: file[node.node] as string, identity };
+      }),
+      log,
+    );
+    // The superblock may lack what an earlier process could only mark, and what was done while none ran.
+    const marked = worseDoubt(metadata.state.diskDoubt, readDoubtMark(this.paths.doubtMark));
+    const isReplaced = record.replaced.length > 0 && metadata.state.data !== 'fresh';
+    const diskDoubt = worseDoubt(marked, isReplaced ? 'file-replaced' : 'none');
+    if (diskDoubt !== 'file-replaced') void record.keep();
     if (diskDoubt !== 'none') for (const file of parts.files) file.forgetCached();
     this.mirror = new Mirror(
       {
@@ -162,7 +172,14 @@ export class MirrorModule {
         arbiter: parts.arbiter,
         fence: fenceOf(config, node),
         surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
-        metadata: metadataPort(metadata.store, statSync(config.metadata[node.node] as string).dev),
+        metadata: metadataPort(
+          metadata.store,
+          statSync(config.metadata[node.node] as string).dev,
+          // Durably in no doubt: not before, a process that dies in between finds the doubt again.
+          (state) => {
+            if (state.diskDoubt !== 'file-replaced') void record.keep();
+          },
+        ),
         checksum: blockChecksum,
         vm: this.#driver ?? noVm,
         doubtMark: doubtMarkFile(this.paths.doubtMark, log),
@@ -313,10 +330,18 @@ function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig
   });
 }
 
-function metadataPort(store: MetadataStore, dev: number): MirrorMetadata {
+function metadataPort(
+  store: MetadataStore,
+  dev: number,
+  persisted: (state: PersistentState) => void,
+): MirrorMetadata {
   return {
     work: deviceWork(dev),
-    persist: (state, done) => store.persist(state, (error) => done(error === undefined)),
+    persist: (state, done) =>
+      store.persist(state, (error) => {
+        if (error === undefined) persisted(state);
+        done(error === undefined);
+      }),
     writeActivityLog: (volume, hot, done) =>
       store.writeActivityLog(volume, hot, (error) => done(error === undefined)),
     writeBitmap: (volume, bitmap, done) =>

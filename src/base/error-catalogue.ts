@@ -48,8 +48,10 @@ export const errorCatalogue = {
   // arbiter
   'arbiter-unreachable': 'The arbiter does not answer.',
   'arbiter-refused': 'The arbiter answered and the record says that this node may not go on.',
+  'arbiter-rejected':
+    'The arbiter answered that it cannot or may not keep the record: user, rights, space or version; the message says which.',
   'record-damaged':
-    'A record file of the witness is not what the witness wrote. It is never taken for "no record".',
+    'A record at the arbiter (a file of the witness, a key of etcd) is not what vmpair wrote. It is never taken for "no record".',
   'storage-failed':
     'The witness could not make a record durable. It ends, so that nothing is answered on a guess.',
   // hypervisor

@@ -101,6 +101,8 @@ export class Pairing {
   #theirs: Hello | undefined;
   #proposed: { round: number; peerRound: number; verdict: ResyncVerdict } | undefined;
   #accepting = false;
+  /** Grows when the node stands down. */
+  #turn = 0;
   #resync: ResyncSource | undefined;
   /** Of the resync under way, on either side. */
   #report: ResyncReport | undefined;
@@ -167,8 +169,12 @@ export class Pairing {
     this.#host.changed();
   }
 
-  /** This node serves nothing any more: what it was copying stays unfinished until the next connection. */
+  /**
+   * This node serves nothing any more: what it was copying stays unfinished until the next connection, and what was on its way to
+   * serving is over.
+   */
   abandonResync(): void {
+    this.#turn += 1;
     this.#resync?.stop();
     this.#resync = undefined;
   }
@@ -392,7 +398,9 @@ export class Pairing {
       bootId: this.#mirror.config.bootId,
       peerData: verdict.targetStaysUpToDate ? 'unknown' : 'inconsistent',
     };
+    const turn = this.#turn;
     this.#mirror.persist(patch, () => {
+      if (this.#turn !== turn) return;
       // Even if the connection is gone by now: the peer's copy is durably inconsistent, so this node may go on alone.
       if (verdict.targetStaysUpToDate) {
         if (this.#channel !== channel) return;
@@ -408,7 +416,7 @@ export class Pairing {
       if (primary.soloAllowed) return attach();
       if (primary.gate !== 'held') primary.hold();
       primary.goAlone((ok) => {
-        if (ok) attach();
+        if (ok && this.#turn === turn) attach();
       });
     });
     return undefined;

@@ -233,7 +233,12 @@ export class Verify {
     if (run.source?.replica !== replica) {
       run.source = new VerifySource(
         replica,
-        { channel, checksum: this.#checksum, flushBoth: (done) => this.#host.flushBoth(done) },
+        {
+          channel,
+          checksum: this.#checksum,
+          flushBoth: (done) => this.#host.flushBoth(done),
+          wasDifferent: (chunk) => run.ranges.some((range) => isUnrepaired(range, replica.name, chunk)),
+        },
         {
           differ: (ranges) => this.#differ(run, replica, ranges),
           examined: (chunk) => this.#examined(run, replica, chunk),
@@ -265,10 +270,7 @@ export class Verify {
 
   #examined(run: Run, { name, device }: Replica, { offsetBytes, lengthBytes }: ByteRange): void {
     const isInside = (range: DifferingRange): boolean =>
-      range.volume === name &&
-      range.offsetBytes >= offsetBytes &&
-      range.offsetBytes < offsetBytes + lengthBytes &&
-      !range.repaired;
+      isUnrepaired(range, name, { offsetBytes, lengthBytes });
     if (run.ranges.some(isInside)) {
       run.ranges = run.ranges.map((range) => (isInside(range) ? { ...range, repaired: true } : range));
       this.#keep(run);
@@ -326,6 +328,12 @@ export class Verify {
       etaMs: examinedBytes > 0 ? Math.round((elapsedMs * leftBytes) / examinedBytes) : undefined,
     };
   }
+}
+
+/** It was found in this chunk of the volume, and is not known to be repaired. */
+function isUnrepaired(range: DifferingRange, volume: string, chunk: ByteRange): boolean {
+  const insideBytes = range.offsetBytes - chunk.offsetBytes;
+  return range.volume === volume && insideBytes >= 0 && insideBytes < chunk.lengthBytes && !range.repaired;
 }
 
 function summaryOf(ranges: readonly DifferingRange[], omitted: number): string {

@@ -7,8 +7,9 @@ import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
 import type { PingAddress } from '../platform/ping.ts';
+import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
 import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
-import { type Endpoint, endpoint, nodeSchema, resolveLinks } from './link-config.ts';
+import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
@@ -34,8 +35,6 @@ export interface VmConfig {
   readonly kind: string;
   readonly [key: string]: unknown;
 }
-
-export type ArbiterConfig = ({ readonly kind: 'witness' } & Endpoint) | { readonly kind: 'none' };
 
 export interface VolumeConfig {
   readonly name: string;
@@ -109,10 +108,7 @@ function documentSchema(vm: z.ZodType) {
       )
       .refine((nodes) => Object.keys(nodes).length === 2, 'exactly two nodes'),
     encryption: z.enum(['on', 'off']).default('on'),
-    arbiter: z.discriminatedUnion('kind', [
-      z.strictObject({ kind: z.literal('witness'), ...endpoint }),
-      z.strictObject({ kind: z.literal('none') }),
-    ]),
+    arbiter: arbiterSchema,
     fence: fenceSchema.optional(),
     ping: pingSchema.optional(),
     volumes: z

@@ -37,6 +37,8 @@ export interface VerifyParts {
   readonly checksum: BlockChecksum;
   /** Makes everything that completed so far durable on both copies. */
   flushBoth(done: () => void): void;
+  /** A difference in this chunk was found before, and its repair did not come to its end. */
+  wasDifferent(chunk: ByteRange): boolean;
 }
 
 export class VerifySource {
@@ -132,8 +134,14 @@ class VerifyChunk extends RangeHolder implements AnswerSink {
     const { checksum } = this.#source.parts;
     const digests = blockDigests(mine, this.#range.lengthBytes, checksum);
     this.#different = differingRanges(digests, theirs, checksum.digestBytes, this.#range);
-    if (this.#different.length === 0) this.#source.chunkDone(this, this.#range);
-    else this.#markDirty();
+    if (this.#different.length > 0) this.#markDirty();
+    // What was sent before the interruption may be equal in the peer's page cache only.
+    else if (this.#source.parts.wasDifferent(this.#range)) this.#source.parts.flushBoth(() => this.#done());
+    else this.#done();
+  }
+
+  #done(): void {
+    if (this.#source.isCurrent(this)) this.#source.chunkDone(this, this.#range);
   }
 
   #markDirty(): void {

@@ -56,7 +56,7 @@ import {
 } from './lab-layout.ts';
 
 /** How long a started process may take to answer, ms. */
-const startDeadlineMs = 20_000;
+const startDeadlineMs = 60_000;
 /** How long `prim` and `start` may take, ms. */
 const commandDeadlineMs = 30_000;
 const statusDeadlineMs = 2000;

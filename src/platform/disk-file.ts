@@ -55,7 +55,7 @@ interface QueuedWrite {
 export class DiskFile implements BlockDevice {
   readonly sizeBytes: number;
   /** Which file is open, whatever its path names later. */
-  readonly identity: { readonly dev: number; readonly ino: number };
+  readonly identity: { readonly dev: number; readonly ino: number; readonly bornMs: number };
   readonly #fd: number;
   readonly #threads: ThreadShare;
   readonly #unsupported = new Set<ZeroMode>();
@@ -73,8 +73,8 @@ export class DiskFile implements BlockDevice {
   private constructor(fd: number, sizeBytes: number, loopWrites: LoopWrites, threads: ThreadShare) {
     this.#fd = fd;
     this.#threads = threads;
-    const { dev, ino } = fs.fstatSync(fd);
-    this.identity = { dev, ino };
+    const { dev, ino, birthtimeMs } = fs.fstatSync(fd);
+    this.identity = { dev, ino, bornMs: birthtimeMs };
     this.sizeBytes = sizeBytes;
     this.#loopWrites = loopWrites;
     // The guest reads ahead itself; see `pieceBytesMax` for what reading ahead here, and the tool that made the file, leave.

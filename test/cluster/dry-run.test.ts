@@ -63,7 +63,7 @@ describe('the dry run of a handshake', () => {
   });
 
   it('counts what the bitmaps and logs of both cover, and everything for a full copy', () => {
-    const mine = copy('A', factsOfState(alone), 3 * 65_536);
+    const mine = copy('A', { ...factsOfState(alone), alone: true }, 3 * 65_536);
     const peer = { ...inSync, self: 'B', peer: 'A', role: 'secondary' as const };
     const known = dryRun(mine, copy('B', factsOfState(peer), 65_536), true, gibibyte);
     expect([known.scope, known.examinedBytesMax]).to.deep.equal(['bits', 4 * 65_536]);

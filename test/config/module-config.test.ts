@@ -183,7 +183,7 @@ describe('module configuration', () => {
       'an unknown kind of arbiter',
       'kind: witness',
       'kind: wittness',
-      /:7: arbiter.kind: one of witness, none/,
+      /:7: arbiter.kind: one of witness, etcd, none/,
       /.*/,
     ],
     [
@@ -231,6 +231,64 @@ describe('module configuration', () => {
       const message = problem(from, to);
       expect(message.wanted).to.match(wanted);
       expect(message.found).to.match(found);
+    });
+  }
+
+  const withEtcd = (more: string) =>
+    valid.replace(
+      '{kind: witness, host: 127.0.0.3, port: 7000}',
+      `{kind: etcd, endpoints: ["https://e1:2379", "https://e2:2379"]${more}}`,
+    );
+
+  it('the record may be kept in etcd, with its certificates, a user and a prefix', () => {
+    const { arbiter } = parse(withEtcd(', user: u, passwordFile: /etc/p, tls: {ca: /etc/ca}, prefix: /a/b'));
+    expect(arbiter).to.deep.equal({
+      kind: 'etcd',
+      endpoints: ['https://e1:2379', 'https://e2:2379'],
+      user: 'u',
+      passwordFile: '/etc/p',
+      tls: { ca: '/etc/ca' },
+      prefix: '/a/b',
+    });
+  });
+
+  const etcdMistakes: [what: string, more: string, problem: RegExp][] = [
+    ['a password in the file itself', ', user: u, password: p', /:7: arbiter: only the keys .*passwordFile/],
+    [
+      'a user without a password file',
+      ', user: u',
+      /arbiter.passwordFile: `user` and `passwordFile`, or neither/,
+    ],
+    ['a certificate without its key', ', tls: {cert: /c}', /arbiter.tls: `cert` and `key`, or neither/],
+    ['a relative path', ', tls: {ca: ca.pem}', /arbiter.tls.ca: an absolute path/],
+    ['a prefix with a slash at its end', ', prefix: /a/', /arbiter.prefix: a prefix of keys that begins/],
+  ];
+  for (const [what, more, wanted] of etcdMistakes) {
+    it(`etcd with ${what} is refused`, () => {
+      expect(() => parse(withEtcd(more)))
+        .to.throw(WorldError)
+        .with.property('wanted')
+        .that.matches(wanted);
+    });
+  }
+
+  const endpointMistakes: [endpoints: string, more: string, problem: RegExp][] = [
+    ['[]', '', /arbiter.endpoints: 1 to 9 addresses/],
+    ['https://e1:2379', '', /arbiter.endpoints: a list of addresses/],
+    ['[e1:2379]', '', /arbiter.endpoints\[0\]: an address like https/],
+    ['["https://u:p@e1:2379"]', '', /arbiter.endpoints\[0\]: an address like https.*without a user/],
+    ['["https://e1:2379/v3"]', '', /arbiter.endpoints\[0\]: .*without a path/],
+    ['["https://e1:2379", "http://e2:2379"]', '', /arbiter.endpoints: addresses that all begin with https/],
+    ['["http://e1:2379"]', ', tls: {ca: /ca}', /arbiter.tls: no `tls` for endpoints without https/],
+    ['["http://e1:2379"]', ', user: u, passwordFile: /p', /arbiter.user: endpoints with https, because/],
+  ];
+  for (const [endpoints, more, wanted] of endpointMistakes) {
+    it(`etcd at ${endpoints}${more} is refused`, () => {
+      const text = withEtcd(more).replace(/endpoints: \[.*?\]/, `endpoints: ${endpoints}`);
+      expect(() => parse(text))
+        .to.throw(WorldError)
+        .with.property('wanted')
+        .that.matches(wanted);
     });
   }
 

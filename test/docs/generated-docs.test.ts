@@ -164,7 +164,12 @@ describe('documents made from the code', () => {
 
   it('links between the documents lead somewhere', () => {
     const documents = ['README.md', 'CONTRIBUTING.md', ...generated.map(([document]) => document)];
-    for (const document of new Set([...documents, 'docs/specification.md', 'docs/architecture.md'])) {
+    for (const document of new Set([
+      ...documents,
+      'docs/specification.md',
+      'docs/architecture.md',
+      'docs/failure-situations.md',
+    ])) {
       const base = new URL(`../../${document}`, import.meta.url);
       for (const [, target] of readFileSync(base, 'utf8').matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
         expect(

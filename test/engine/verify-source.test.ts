@@ -31,7 +31,12 @@ class Bench {
       ranges.map(({ offsetBytes, lengthBytes }) => `${offsetBytes / block}+${lengthBytes / block}`).join(' ');
     this.source = new VerifySource(
       replica,
-      { channel: this.peer.channel, checksum: firstByte, flushBoth: (done) => engine.flushAll(done) },
+      {
+        channel: this.peer.channel,
+        checksum: firstByte,
+        flushBoth: (done) => engine.flushAll(done),
+        wasDifferent: () => this.seen.some((line) => line.startsWith('differ')),
+      },
       {
         differ: (ranges) => this.seen.push(`differ ${text(ranges)}`),
         examined: (range) => this.seen.push(`examined ${text([range])}`),
@@ -93,6 +98,23 @@ describe('a chunk of a verify', () => {
     expect(metadata.dirtyBlocks).to.deep.equal([1, 3]);
     peer.answerAll();
     expect([bench.seen, metadata.dirtyBlocks]).to.deep.equal([['differ 1+1', 'examined 0+4'], []]);
+  });
+
+  it('whose repair was interrupted and looks equal now: done only when both are flushed', () => {
+    const bench = new Bench();
+    const { fixture, peer, seen, source } = bench;
+    source.examine(0);
+    bench.answerChecksums(0, 9, 0, 0);
+    peer.answer(peer.open(FrameType.resyncWrite)[0]);
+    source.stop();
+    peer.answerAll();
+    source.examine(0);
+    fixture.device.holding = true;
+    bench.answerChecksums(0, 0, 0, 0);
+    fixture.device.release();
+    expect(seen, 'before the peer has flushed').to.deep.equal(['differ 1+1']);
+    peer.answerAll();
+    expect(seen).to.deep.equal(['differ 1+1', 'examined 0+4']);
   });
 
   it('waits for guest writes in its range, and those that come later wait for it', () => {

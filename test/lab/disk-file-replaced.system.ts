@@ -1,6 +1,7 @@
-/** The disk file of a running module is moved away or replaced, as a careless restore from a backup does. */
-import { renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+/** The disk file of a module is moved away or replaced, while it runs or not, as a careless restore from a backup does. */
+import { copyFileSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
+import type { LabNode } from '../../src/lab/lab-layout.ts';
 import { until } from '../until.ts';
 import { RealPair } from './real-pair.ts';
 
@@ -25,6 +26,13 @@ describe('a real pair whose disk file is replaced', function () {
         return readiness === 'not-ready' && because.includes(words);
       },
       noticedMs,
+    );
+  }
+
+  /** How many starts of a module said that its file was not the one from before. */
+  function timesSaid(node: LabNode): number {
+    return (
+      readFileSync(pair.lab.nodes[node].paths.log, 'utf8').split('"event":"disk-file-replaced"').length - 1
     );
   }
 
@@ -53,9 +61,58 @@ describe('a real pair whose disk file is replaced', function () {
     await pair.waitFor('B', 'PRIM', 'ready', 40_000);
     await pair.inSync();
     const { lastResync } = await pair.status('B');
-    expect([lastResync?.rule, lastResync?.direction]).to.deep.equal(['disk-in-doubt', 'source']);
+    expect([lastResync?.direction, lastResync?.totalBytes]).to.deep.equal(['source', volumeBytes]);
     expect(pair.journal.errors).to.deep.equal([]);
     await pair.expectBothHold();
     rmSync(`${diskFile}.away`);
+  });
+
+  it('replaced by a copy of itself while its module is stopped: it is not taken for the old one, and copied in full', async () => {
+    await pair.inSync();
+    const [primary, other] = (await pair.primary()) === 'A' ? (['A', 'B'] as const) : (['B', 'A'] as const);
+    const { diskFile } = pair.lab.nodes[primary];
+    await pair.lab.call(primary, 'stop', {}, noticedMs);
+    const guest = await pair.load(other);
+    copyFileSync(diskFile, `${diskFile}.restored`);
+    renameSync(`${diskFile}.restored`, diskFile);
+    pair.lab.killModule(primary);
+    await pair.waitFor(primary, 'STOP', 'not-ready');
+    await pair.lab.call(primary, 'start', {}, noticedMs);
+    await pair.inSync();
+    const { lastResync } = await pair.status(other);
+    expect([lastResync?.direction, lastResync?.totalBytes]).to.deep.equal(['source', volumeBytes]);
+    await guest.end();
+    await pair.expectBothHold();
+
+    const said = timesSaid(primary);
+    const { instance } = await pair.status(primary);
+    pair.lab.killModule(primary);
+    await until('the next process', async () => {
+      const next = await pair.lab.moduleStatus(primary);
+      return next !== undefined && next.instance !== instance;
+    });
+    expect(timesSaid(primary), 'the file is known from then on').to.equal(said);
+    await pair.inSync();
+  });
+
+  it('replaced while its node is off and the peer is lost: nothing starts until the operator accepts the disk', async () => {
+    await pair.recover();
+    const { diskFile } = pair.lab.nodes.A;
+    await pair.lab.powerOff('B');
+    await pair.waitFor('A', 'ALONE', 'ready');
+    await pair.lab.powerOff('A');
+    copyFileSync(diskFile, `${diskFile}.restored`);
+    renameSync(`${diskFile}.restored`, diskFile);
+    await pair.lab.startMachine('A');
+    const { because } = await pair.waitFor('A', 'WAIT', 'not-ready');
+    expect(because)
+      .to.include('is not the one that this module wrote to before')
+      .and.include('vmpair accept-disk VM');
+    await pair.lab.call('A', 'accept-disk', {}, noticedMs);
+    await pair.waitFor('A', 'ALONE', 'ready');
+    await pair.lab.powerOff('A');
+    await pair.lab.startMachine('A');
+    await pair.waitFor('A', 'ALONE', 'ready');
+    await pair.recover();
   });
 });

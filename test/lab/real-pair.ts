@@ -23,6 +23,8 @@ const loadProgram = fileURLToPath(new URL('load-main.ts', import.meta.url));
 const againInSyncDeadlineMs = 40_000;
 /** How long a change of state that follows from an event may take, ms: the longest timers and the machine's load. */
 const stateDeadlineMs = 25_000;
+/** How long the process of a guest may take until it has written a little, ms: it compiles its sources first. */
+const loadStartDeadlineMs = 60_000;
 const toolDeadlineMs = 60_000;
 
 /** Compiles the programs of the lab, unless that was done. */
@@ -115,11 +117,15 @@ export class Load {
 export interface RealPairOptions {
   readonly timerProfile?: 'default' | 'fast';
   readonly sizeBytes?: number;
+  /** Between the nodes; default 1. */
+  readonly networks?: number;
   /** A VM beside the loads, which then keep off its journal at the beginning of the volume. */
   readonly vm?: VmConfig;
   /** Of the loads, between two writes of each writer; default 0. */
   readonly thinkMs?: number;
   readonly separation?: LabSeparation;
+  /** Of all files; default on disk. */
+  readonly place?: 'on-disk' | 'in-memory';
   /** Changes the files of the lab before anything runs. */
   readonly prepare?: (lab: LabCluster) => void | Promise<void>;
   /** Starts the pair; by default A is made primary, and the pair is in sync afterwards. */
@@ -137,13 +143,14 @@ export class RealPair {
 
   static async start(options: RealPairOptions = {}): Promise<RealPair> {
     buildPrograms();
-    const temp = makeTempDirectory();
+    const temp = makeTempDirectory(options.place);
     const sizeBytes = options.sizeBytes ?? 2 * 1024 ** 3;
     const lab = await LabCluster.create({
       directory: temp.file('lab'),
       sizeBytes,
       issuer: createLabIssuer,
       timerProfile: options.timerProfile ?? 'default',
+      networks: options.networks,
       ...(options.vm === undefined ? {} : { vm: options.vm }),
       ...(options.separation === undefined ? {} : { separation: options.separation }),
     });
@@ -203,7 +210,7 @@ export class RealPair {
   async load(node: LabNode): Promise<Load> {
     const load = new Load(this.journal, this.socketPath(node), this.sizeBytes, this.#habits);
     this.#loads.push(load);
-    await load.progress(200);
+    await load.progress(200, loadStartDeadlineMs);
     return load;
   }
 

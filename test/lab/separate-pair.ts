@@ -29,12 +29,16 @@ export class SeparatePair {
   readonly serial: Readonly<Record<LabNode, SerialWatch>>;
   readonly #off = new Set<LabMachine>();
 
-  static async start(timerProfile: 'default' | 'fast' = 'default'): Promise<SeparatePair> {
+  static async start(
+    timerProfile: 'default' | 'fast',
+    place: 'on-disk' | 'in-memory',
+  ): Promise<SeparatePair> {
     const network = SeparateNetwork.make();
     try {
       const pair = await RealPair.start({
         sizeBytes,
         timerProfile,
+        place,
         thinkMs,
         separation: network.separation,
         vm: { kind: 'simulated', recordsPerSecond: 20, serial: { file: serialFile } },

@@ -194,4 +194,21 @@ describe('a pair on a usual day', () => {
       },
       { volumeSizesBytes: [4 * 1024 * 1024, 8 * 1024 * 1024 + 65_536] },
     ));
+
+  it('a node that is stopped while its peer accepts to be its target serves nothing', () =>
+    story(1, (world) => {
+      world.startPair();
+      world.b.command('stop');
+      world.run(2000);
+      world.a.losePower();
+      world.a.boot();
+      world.run(1000);
+      world.b.command('start');
+      world.expect('B is the target', () => world.b.mirror?.pairing.phase === 'resync-target');
+      world.expect('A makes its part durable', () => world.a.storage.underWay.has('superblock'));
+      world.a.command('stop');
+      world.run(3000);
+      expect(world.a.mirror?.run).to.equal('stopped');
+      expect([world.a.mirror?.serving, world.a.vm.state]).to.deep.equal([false, 'stopped']);
+    }));
 });

@@ -35,6 +35,7 @@ const leadsTo: Readonly<Record<Phase, readonly FaultName[]>> = {
   'swap-vm': ['swap'],
   'swap-handing': ['swap'],
   leaving: ['stop', 'stop-both'],
+  'changing-network': ['network-cut', 'network-one-way-cut', 'networks-flap'],
   lost: ['cut', 'power'],
   alone: ['power', 'cut'],
 };

@@ -152,6 +152,18 @@ export class Checkers {
 
   readonly #durable = new Map<SimulatedHost, PersistentState>();
 
+  /** What an earlier process had asked to be durable may have become so without an answer. */
+  opened(host: SimulatedHost, state: PersistentState): void {
+    if (state.data === 'inconsistent' && this.#hadData(host) && host.images.possible && !host.images.complete)
+      this.#world.violation(`${host.name} was found inconsistent without an image of what it was`);
+    this.#durable.set(host, state);
+  }
+
+  #hadData(host: SimulatedHost): boolean {
+    const worth = this.#durable.get(host)?.data;
+    return worth === 'up-to-date' || worth === 'outdated';
+  }
+
   /** What this host knew is gone. */
   hardwareReplaced(host: SimulatedHost): void {
     this.#durable.delete(host);
@@ -160,10 +172,9 @@ export class Checkers {
 
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {
-    const worth = this.#durable.get(host)?.data;
-    const hadData = worth === 'up-to-date' || worth === 'outdated';
     // What was a whole copy a moment ago is kept, byte for byte, before it becomes half of one.
-    if (state.data === 'inconsistent' && hadData && host.images.possible && !host.images.equalsDisks())
+    const becomes = state.data === 'inconsistent' && this.#hadData(host);
+    if (becomes && host.images.possible && !host.images.equalsDisks())
       this.#world.violation(`${host.name} became inconsistent without an image of what it was`);
     this.#durable.set(host, state);
     const before = this.#generation.get(host) ?? 0;

@@ -47,14 +47,16 @@ function cutFor(world: World, fromFirst: boolean, fromSecond: boolean): void {
   });
 }
 
-/** One of several networks. */
+/** One network, mostly the one in use; the only one, where there is no other. */
 function cutNetwork(
   world: World,
   random: Random,
   [fromFirst, fromSecond]: readonly [boolean, boolean],
   range?: readonly [number, number],
 ): void {
-  const index = random.below(world.link.each.length);
+  const paths = world.a.mirror?.session.paths ?? [];
+  const used = paths.findIndex(({ state }) => state === 'active');
+  const index = used !== -1 && random.chance(0.7) ? used : random.below(world.link.each.length);
   const network = world.link.each[index] as SimulatedLink;
   world.log(`NETWORK ${index + 1} CUT ${fromFirst ? 'A->B ' : ''}${fromSecond ? 'B->A' : ''}`);
   network.setCut(fromFirst, fromSecond);
@@ -261,7 +263,6 @@ export const faultTable = {
       later(world, 500, 3000, () => cutFor(world, true, true));
     },
   },
-  // Of two networks one is left, nearly always: nobody may notice but the link.
   'network-cut': {
     scope: 'world',
     strike: (world, _host, random) => cutNetwork(world, random, [true, true]),
@@ -398,18 +399,8 @@ const needArbiter: ReadonlySet<FaultName> = new Set([
   'arbiter-unreliable',
 ]);
 
-/** What befalls one network of several. */
-const needNetworks: ReadonlySet<FaultName> = new Set([
-  'network-cut',
-  'network-one-way-cut',
-  'networks-flap',
-  'slow-network',
-]);
-
 export function canStrike(world: World, name: FaultName): boolean {
-  return (
-    (world.hasArbiter || !needArbiter.has(name)) && (world.link.each.length > 1 || !needNetworks.has(name))
-  );
+  return world.hasArbiter || !needArbiter.has(name);
 }
 
 /** Ends every fault that lasts. */

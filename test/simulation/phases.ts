@@ -3,6 +3,7 @@
  * instants at which faults are aimed. Several hold at a time: a source of a resync flushes, and writes its activity log.
  */
 import { assertNever } from '../../src/base/assert.ts';
+import type { Mirror } from '../../src/cluster/mirror.ts';
 import type { SimulatedHost } from './simulated-host.ts';
 
 export const phases = [
@@ -36,12 +37,21 @@ export const phases = [
   'swap-handing',
   /** A stop, from the operator's word to the end. */
   'leaving',
+  /** The network in use is gone or silent, and another one lives. */
+  'changing-network',
   /** No link, and not allowed to write alone. */
   'lost',
   'alone',
 ] as const;
 
 export type Phase = (typeof phases)[number];
+
+function changesNetwork({ session, config }: Mirror): boolean {
+  const { paths } = session;
+  const used = paths.find(({ state }) => state === 'active');
+  const isSilent = used === undefined || used.heardMs > 2 * config.timers.heartbeatIntervalMs;
+  return isSilent && paths.some(({ state }) => state === 'standby');
+}
 
 /** Empty when the host has no power. */
 export function phasesOf(host: SimulatedHost): readonly Phase[] {
@@ -77,6 +87,7 @@ export function phasesOf(host: SimulatedHost): readonly Phase[] {
   if (underWay.has('superblock')) found.push('generation-change');
   if (underWay.has('bitmap')) found.push('bitmap-write');
   if (mirror.operationOpen) found.push('claim');
+  if (world.link.each.length > 1 && changesNetwork(mirror)) found.push('changing-network');
   if (departure.underWay) {
     if (host.lastCommand === 'stop') found.push('leaving');
     else if (departure.handing) found.push('swap-handing');

@@ -221,6 +221,7 @@ export class SimulatedHost implements GuestHost, LossCount {
 
   #begin(life: Life, opened: OpenedMetadata): void {
     const { world, name } = this;
+    world.checkers.opened(this, opened.state);
     const config: MirrorConfig = {
       timers: world.timers,
       failover: true,
