@@ -14,7 +14,9 @@ const moments = ['in sync, no load yet', 'at the end of the load', 'idle'] as co
 interface Memory {
   /** Pages in memory, MB. */
   readonly residentMb: number;
-  /** The same with shared pages divided among those who share them, MB. */
+  /** Part of it that is the process's own; the rest are pages of files, most of the Node program, which all modules share. */
+  readonly ownMb: number;
+  /** Pages in memory with shared ones divided among those who share them, MB. */
   readonly proportionalMb: number;
 }
 
@@ -49,7 +51,11 @@ function readMemory(pid: number): Memory {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
   const megabytes = (name: string): number =>
     (Number(new RegExp(`^${name}: +(\\d+) kB`, 'm').exec(rollup)?.[1]) * 1024) / 1e6;
-  return { residentMb: megabytes('Rss'), proportionalMb: megabytes('Pss') };
+  return {
+    residentMb: megabytes('Rss'),
+    ownMb: megabytes('Anonymous'),
+    proportionalMb: megabytes('Pss'),
+  };
 }
 
 function describe({ options }: Bench, found: readonly Readonly<Record<LabNode, Memory>>[]): Section {
@@ -63,14 +69,16 @@ function describe({ options }: Bench, found: readonly Readonly<Record<LabNode, M
     title: 'Memory of a module',
     how:
       `Compiled programs, one volume. The load is each workload of the requests for ${options.seconds} s; idle is ` +
-      `${options.idleSeconds} s later. MB are 10^6 bytes.`,
+      `${options.idleSeconds} s later. MB are 10^6 bytes. Own pages are the process's alone; the others are of files, most of them of ` +
+      'the Node program, which all modules of a host share.',
     table: {
-      columns: ['module', 'when', 'RSS MB', 'PSS MB'],
+      columns: ['module', 'when', 'RSS MB', 'own pages MB', 'PSS MB'],
       rows: labNodes.flatMap((node) =>
         found.map((memory, index) => [
           roles[node],
           moments[index] ?? '',
           showNumber(memory[node].residentMb),
+          showNumber(memory[node].ownMb),
           showNumber(memory[node].proportionalMb),
         ]),
       ),

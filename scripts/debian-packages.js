@@ -11,10 +11,11 @@ export const demoPackages = [
 ];
 
 /**
- * For the tests, beside those of the demo: clients of other makers, tracing, networks, a file system that clones files, an
- * arbiter, power control.
+ * For the tests, beside those of the demo: clients of other makers, tracing, networks, file systems, an arbiter,
+ * power control, and a judge of service files.
  */
 export const testPackages = [
+  'btrfs-progs',
   'etcd-client',
   'etcd-server',
   'fio',
@@ -23,6 +24,7 @@ export const testPackages = [
   'nbdkit',
   'nftables',
   'strace',
+  'systemd',
   'xfsprogs',
   'iputils-ping',
   'ipmitool',

@@ -27,6 +27,9 @@ function readArguments(): { config: string; node: string } {
   });
 }
 
+// For this process alone: a VM that it starts keeps the C library's own rule (src/supervisor/module-process.ts).
+delete process.env['MALLOC_ARENA_MAX'];
+
 try {
   const files = readArguments();
   const node = readNodeConfig(files.node);

@@ -29,8 +29,8 @@ import { DiskFileRecord } from '../../src/platform/disk-file-record.ts';
 import { deviceWork } from '../../src/platform/device-work.ts';
 import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file.ts';
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
-import { trimWhenIdle } from '../../src/platform/idle-memory.ts';
 import { createFence } from '../../src/platform/fence/fence-choice.ts';
+import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
 import { openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
@@ -149,12 +149,14 @@ export class MirrorModule {
     this.mirror = new Mirror(
       {
         timers: config.timers,
+        vmName: config.name,
         failover: config.failover,
         preferred: config.preferred,
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
         resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
+        diskWrittenAt: writtenAt(config.volumes.map(({ file }) => file[node.node] as string)),
       },
       { ...metadata.state, diskDoubt },
       config.volumes.map((volume, index) => ({
@@ -218,10 +220,7 @@ export class MirrorModule {
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
-    const { primary, secondary } = this.mirror;
-    const sum = (counters: Readonly<Record<string, number>>): number =>
-      Object.values(counters).reduce((left, right) => left + right, 0);
-    trimWhenIdle(systemClock, () => sum(primary.counters) + sum(secondary.counters));
+    giveMemoryBackWhenQuiet(systemClock, ownMemory);
     this.#log.info('module-ready', { control: this.paths.control, vm });
   }
 
@@ -293,6 +292,11 @@ function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): Fe
   const { required, deadlineMs, checkIntervalMs } = fence;
   const target = { node: peer, self: node, module: name, deadlineMs };
   return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
+}
+
+/** When one of these files was written last. */
+function writtenAt(files: readonly string[]): string {
+  return new Date(Math.max(...files.map((file) => statSync(file).mtimeMs))).toISOString();
 }
 
 /** One transport per network. */

@@ -1,7 +1,8 @@
 /** What a module answers on its control socket. */
 import { z } from 'zod';
 import type { ModuleStatus } from '../../src/base/status.ts';
-import type { WorldError } from '../../src/base/errors.ts';
+import { WorldError } from '../../src/base/errors.ts';
+import { withVmName } from '../../src/base/hint.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
 import { refusal } from '../../src/cluster/departure.ts';
 import type { PathFacts } from '../../src/cluster/link-session.ts';
@@ -11,10 +12,14 @@ import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
 
-const imageConsent = z.strictObject({
-  loseSince: z.string().max(100).optional(),
-  peerIsOff: z.string().max(100).optional(),
+const named = z.string().max(100).optional();
+const primArgs = z.strictObject({
+  /** Absent: refuses what loses anything. */
+  force: z.enum(['kept-image', 'outdated', 'inconsistent', 'without-arbiter']).optional(),
+  loseSince: named,
+  peerIsOff: named,
 });
+const secondArgs = z.strictObject({ full: z.boolean().optional(), giveUp: named });
 
 const peerIsOffArgs = z.strictObject({ peerIsOff: z.string().max(100).optional() });
 
@@ -25,15 +30,22 @@ const verifyArgs = z.strictObject({
 
 type Command = (done: (error: WorldError | undefined) => void) => void;
 
-/** A command of the core as a promise; its refusal reaches the operator as it is. */
-function run(command: Command): Promise<{ readonly done: true }> {
+/** A command of the core as a promise; its refusal reaches the operator with the name of his VM. */
+function runOn(vm: string, command: Command): Promise<{ readonly done: true }> {
   return new Promise((resolve, reject) => {
-    command((error) => (error === undefined ? resolve({ done: true }) : reject(error)));
+    command((error) => (error === undefined ? resolve({ done: true }) : reject(forVm(vm, error))));
   });
+}
+
+function forVm(vm: string, { code, wanted, found, next, cause }: WorldError): WorldError {
+  const say = (text: string): string => withVmName(text, vm);
+  return new WorldError(code, { wanted: say(wanted), found: say(found), next: say(next) }, cause);
 }
 
 export function moduleVerbs(module: MirrorModule): VerbTable {
   const { mirror } = module;
+  const vm = module.config.name;
+  const run = (command: Command) => runOn(vm, command);
   /** The wish is durable before it is done; what is refused leaves it as it was. */
   const started = async (command: Command) => {
     const before = module.runWish();
@@ -54,7 +66,15 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     })),
     status: verb(noArgs, () => moduleStatus(module)),
     explain: verb(noArgs, async () => ({
-      dryRun: await new Promise((resolve) => mirror.peerFacts.dryRun(resolve)),
+      dryRun: await new Promise((resolve) =>
+        mirror.peerFacts.dryRun((found) =>
+          resolve({
+            ...found,
+            because: withVmName(found.because, vm),
+            sentence: withVmName(found.sentence, vm),
+          }),
+        ),
+      ),
       decisions: mirror.decisions.entries,
     })),
     start: verb(noArgs, async () => {
@@ -68,11 +88,16 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       }
       return started((done) => mirror.start(done));
     }),
-    prim: verb(noArgs, () => started((done) => mirror.operator.prim(done))),
-    'prim-from-kept-image': verb(imageConsent, ({ loseSince, peerIsOff }) =>
-      run((done) => mirror.operator.primFromImage({ loseSince, peerIsOff }, done)),
-    ),
-    second: verb(noArgs, () => started((done) => mirror.operator.second(done))),
+    prim: verb(primArgs, ({ force, loseSince, peerIsOff }) => {
+      if (force === undefined) return started((done) => mirror.operator.prim(done, peerIsOff));
+      if (force === 'without-arbiter')
+        return run((done) => mirror.operator.primWithoutArbiter(peerIsOff, done));
+      return run((done) => mirror.forcedStart.start({ kind: force, loseSince, peerIsOff }, done));
+    }),
+    second: verb(secondArgs, ({ full, giveUp }) => {
+      if (full !== true) return started((done) => mirror.operator.second(done));
+      return run((done) => mirror.operator.secondFull(giveUp, done));
+    }),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
       await run((done) => mirror.stop(done));
@@ -105,13 +130,15 @@ function addressText({ host, port }: Endpoint): string {
 function moduleStatus(module: MirrorModule): ModuleStatus {
   const { mirror, config, node } = module;
   const { primary, secondary, pairing, replicas } = mirror;
+  const derived = deriveState(mirror);
   return {
     module: config.name,
     node: node.node,
     peer: mirror.state.peer,
     pid: process.pid,
     instance: module.instance,
-    ...deriveState(mirror),
+    ...derived,
+    because: withVmName(derived.because, config.name),
     axes: axesOf(mirror),
     generation: mirror.state.generation,
     networks: networksOf(config, node.node).map(({ own, peer }, index) => ({

@@ -52,8 +52,13 @@ export const errorCatalogue = {
     'The arbiter answered that it cannot or may not keep the record: user, rights, space or version; the message says which.',
   'record-damaged':
     'A record at the arbiter (a file of the witness, a key of etcd) is not what vmpair wrote. It is never taken for "no record".',
+  'record-restored':
+    'A record file of the witness was put back from a copy, and may be older than what the witness last wrote. It is not used.',
+  'store-restored':
+    'The directory of the witness was restored, copied or moved to another file system, or its identity is damaged. Nothing in it is used.',
   'storage-failed':
-    'The witness could not make a record durable. It ends, so that nothing is answered on a guess.',
+    'The witness could not read a record or make one durable. It grants nothing on a guess: it ends, or goes on when there is room.',
+  'limit-reached': 'A named limit of the program is reached; the message says which one.',
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',

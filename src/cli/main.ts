@@ -16,6 +16,7 @@ import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
 import { addVerifyCommand } from './verify-command.ts';
+import { addWitnessCommands } from './witness-commands.ts';
 import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './outcome.ts';
 
 const exitCodeHelp = `
@@ -41,6 +42,7 @@ function buildProgram(): Command {
   addSupervisorCommands(program);
   addCertificatesCommand(program);
   addInspectCommand(program);
+  addWitnessCommands(program);
   addLabCommands(program);
   return program;
 }

@@ -21,15 +21,46 @@ export interface ControlOptions {
 
 interface PrimOptions extends ControlOptions {
   readonly fromKeptImage?: boolean;
+  readonly acceptOutdated?: boolean;
+  readonly acceptInconsistent?: boolean;
+  readonly withoutArbiter?: boolean;
   readonly loseSince?: string;
   readonly peerIsOff?: string;
+}
+
+interface SecondOptions extends ControlOptions {
+  readonly full?: boolean;
+  readonly giveUp?: string;
+}
+
+/** Option of `prim` that names what is forced -> argument of the verb. */
+const forces = {
+  fromKeptImage: 'kept-image',
+  acceptOutdated: 'outdated',
+  acceptInconsistent: 'inconsistent',
+  withoutArbiter: 'without-arbiter',
+} as const;
+
+/** Arguments of the verb. Throws `usage-wrong` for options that do not go together. */
+export function primArguments(options: Omit<PrimOptions, keyof ControlOptions>): Record<string, string> {
+  const { loseSince, peerIsOff } = options;
+  const chosen = (Object.keys(forces) as (keyof typeof forces)[]).filter((name) => options[name] === true);
+  if (chosen.length > 1)
+    throw usageError('two of --from-kept-image, --accept-outdated, --accept-inconsistent, --without-arbiter');
+  const [force] = chosen;
+  if (loseSince !== undefined && (force === undefined || force === 'withoutArbiter'))
+    throw usageError('--lose-since without --from-kept-image, --accept-outdated or --accept-inconsistent');
+  return {
+    ...(force === undefined ? {} : { force: forces[force] }),
+    ...(loseSince === undefined ? {} : { loseSince }),
+    ...(peerIsOff === undefined ? {} : { peerIsOff }),
+  };
 }
 
 /** Verb of a module's control socket -> what the help says. */
 const moduleVerbs: Readonly<Record<string, string>> = {
   start: 'let the module start: it joins its peer, and runs the VM if it is to be primary',
   stop: 'stop the VM if it runs here, and leave the pair',
-  second: 'start as secondary',
   'accept-disk': 'use a disk in doubt as it is, after you have checked it',
   swap: 'move the VM to the other node',
 };
@@ -68,27 +99,29 @@ export function addModuleCommands(program: Command): void {
       printResult(options.json ?? false, status, () => moduleText(status));
     },
   );
-  onModule(program.command('prim').description('start as primary'))
+  onModule(program.command('prim').description('start as primary; what would lose data has to be named'))
     .option('--from-kept-image', 'from the image before an unfinished resync whose source is lost for good')
-    .option(
-      '--lose-since <time>',
-      'with it: give up what the guest wrote since; `vmpair status` shows the time',
-    )
-    .option('--peer-is-off <node>', 'with it: the other node is off and stays off')
+    .option('--accept-outdated', 'with an outdated copy, because the newer one is lost for good')
+    .option('--accept-inconsistent', 'with a half-resynchronised copy, which may be corrupt')
+    .option('--without-arbiter', 'although neither the peer nor the arbiter answers')
+    .option('--lose-since <time>', 'give up what the guest wrote since; the command without it says the time')
+    .option('--peer-is-off <node>', 'the other node is off and stays off')
     .action(async (vm: string | undefined, options: PrimOptions) => {
-      const { fromKeptImage, loseSince, peerIsOff } = options;
-      if (fromKeptImage !== true && (loseSince !== undefined || peerIsOff !== undefined))
-        throw usageError('--lose-since or --peer-is-off without --from-kept-image');
-      const consent = {
-        ...(loseSince === undefined ? {} : { loseSince }),
-        ...(peerIsOff === undefined ? {} : { peerIsOff }),
-      };
-      const control = controlOf(vm, options);
-      const result =
-        fromKeptImage === true
-          ? await callOnce(control, 'prim-from-kept-image', consent, commandDeadlineMs)
-          : await callOnce(control, 'prim', {}, commandDeadlineMs);
+      const args = primArguments(options);
+      const result = await callOnce(controlOf(vm, options), 'prim', args, commandDeadlineMs);
       printResult(options.json ?? false, result, () => 'prim: done');
+    });
+  onModule(
+    program.command('second').description('start as secondary: do not take over before the pair was in sync'),
+  )
+    .option('--full', 'give the copy of this node up, and have it made anew from the peer')
+    .option('--give-up <node>', 'with --full: the name of this node')
+    .action(async (vm: string | undefined, options: SecondOptions) => {
+      const { full, giveUp } = options;
+      if (full !== true && giveUp !== undefined) throw usageError('--give-up without --full');
+      const args = { ...(full === true ? { full } : {}), ...(giveUp === undefined ? {} : { giveUp }) };
+      const result = await callOnce(controlOf(vm, options), 'second', args, commandDeadlineMs);
+      printResult(options.json ?? false, result, () => 'second: done');
     });
   for (const [verbName, description] of Object.entries(moduleVerbs)) {
     onModule(program.command(verbName).description(description)).action(

@@ -57,14 +57,15 @@ export class ArbiterOperation {
     return this.#open;
   }
 
-  /** A new intent: persisted first, then sent. */
-  begin(operation: PendingOperation): void {
+  /** A new intent: persisted first, `durable` is called, then it is sent. */
+  begin(operation: PendingOperation, durable: () => void = () => {}): void {
     assertInvariant(this.#open === undefined, 'one arbiter operation at a time');
     const turn = this.#beginTurn(operation);
     this.#attemptRunning = true;
     this.#port.persistPending(operation, () => {
       if (this.#turn !== turn) return;
       this.#attemptRunning = false;
+      durable();
       this.#attempt();
     });
   }

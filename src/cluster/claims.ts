@@ -11,25 +11,39 @@ import type { Arbiter } from '../arbiter/arbiter.ts';
 import { assertNever } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import type { NodeName, OperationId } from '../base/identity.ts';
-import type { ArbiterRecord, PersistentState, PendingOperation, StoreId } from '../disk/state.ts';
+import {
+  type ArbiterRecord,
+  pathEntriesMax,
+  type PersistentState,
+  type PendingOperation,
+  type StoreId,
+} from '../disk/state.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { ArbiterOperation, type OperationOutcome, retryIntervalMs } from './arbiter-operation.ts';
 import { decideRecord } from './decide-record.ts';
 import type { DecisionLog } from './decision-log.ts';
+import { type CommandDone, refusal } from './departure.ts';
 import type { DiskTrouble } from './disk-trouble.ts';
 import type { KeptImage } from './kept-image.ts';
 import type { Pairing } from './pairing.ts';
-import { lineageAfter } from './start-from-image.ts';
+import { lineageAfter } from './forced-start.ts';
 
 /** How often a node that was answered by another store looks whether its own is back, ms. */
 export const storeRetryIntervalMs = 5000;
+
+const again = 'look at `vmpair status VM`, and give the command again';
+
+/** Why a node whose operator said `second` asks for nothing. */
+export const waitsAsSecondary = 'the operator asked this node to be secondary; waiting for the peer';
 
 export interface ClaimsHost {
   readonly mirror: {
     readonly state: PersistentState;
     readonly run: 'started' | 'stopped';
+    readonly serving: boolean;
+    readonly rebooted: boolean;
     readonly config: { readonly bootId: string };
     readonly decisions: DecisionLog;
     readonly pairing: Pairing;
@@ -68,8 +82,6 @@ export class Claims {
   problem = '';
   /** Why this node asks for nothing by itself, for people: the operator's wish, or a record that does not fit. */
   obstacle: string | undefined;
-  /** The operator asked for `prim`, and it is not yet granted or refused. */
-  forced = false;
   #readingRecord = false;
   /** Allowed to go on alone, and not there yet: nothing more is asked of anybody. */
   #becomingAlone = false;
@@ -99,6 +111,20 @@ export class Claims {
     });
   }
 
+  /** The operator asked for `prim`, and it is not yet granted or refused. */
+  get forced(): boolean {
+    return this.#mirror.state.wish === 'prim';
+  }
+  /** Writes alone by the word of the operator; the arbiter has not confirmed it yet. */
+  get isUnconfirmed(): boolean {
+    const { path, self } = this.#mirror.state;
+    const { open } = this.#operation;
+    return open !== undefined && open.next.holder === self && open.next.operationId === path.at(-1);
+  }
+  /** What is asked of the arbiter now. */
+  get open(): PendingOperation | undefined {
+    return this.#operation.open;
+  }
   /** An operation may have reached the arbiter and has no answer yet. */
   get isOpen(): boolean {
     return this.#operation.open !== undefined;
@@ -114,39 +140,101 @@ export class Claims {
     return this.#becomingAlone;
   }
 
-  /** Asks for the record, or without an arbiter goes on. */
-  claim(rule: string, because: string): void {
+  /** The module begins to run: of what was in the way before, only the wish of the operator is left. */
+  began(): void {
+    this.obstacle = this.#mirror.state.wish === 'second' ? waitsAsSecondary : undefined;
+  }
+
+  /** Asks for the record, or without an arbiter goes on. `done` when the intent is durable, or cannot become so. */
+  claim(rule: string, because: string, done: CommandDone = () => {}): void {
     const { state, decisions } = this.#mirror;
     const last = state.path.at(-1);
     const isAsked = this.#parts.arbiter !== undefined;
-    if (isAsked && last !== undefined && state.holder === state.self) return this.#confirmRecord();
+    if (isAsked && last !== undefined && state.holder === state.self) {
+      this.#confirmRecord();
+      return done(undefined);
+    }
     decisions.add(rule, isAsked ? 'ask the arbiter' : 'go on alone', because);
-    const expected =
-      last === undefined || state.holder === undefined
-        ? undefined
-        : { generation: state.generation, holder: state.holder, operationId: last };
-    const generation = isAsked ? (expected?.generation ?? 0) : state.generation;
-    const next = nextRecord(generation, state.self, this.#host.operationId());
-    this.#flushThenBegin({ store: state.arbiterStore, expected, next });
+    this.#flushThenBegin(this.#nextOperation(), done);
   }
 
   /** An operation that was prepared elsewhere, for the store that this copy knows unless it names another; without an arbiter it is granted. */
-  begin(operation: PendingOperation): void {
+  begin(operation: PendingOperation, durable: () => void = () => {}): void {
     if (this.#parts.arbiter === undefined && operation.next.holder !== 'both')
-      this.#granted(operation, undefined);
-    else this.#operation.begin({ store: this.#mirror.state.arbiterStore, ...operation });
+      this.#granted(operation, undefined, durable);
+    else this.#operation.begin({ store: this.#mirror.state.arbiterStore, ...operation }, durable);
+  }
+
+  /**
+   * The operator says that the peer is off, and the arbiter does not answer: goes on alone with a claim that is open until the arbiter
+   * has answered it. The lineage is that of the claim from the first write on; so whatever the arbiter says later, no handshake takes
+   * one of the copies for the past of the other. `done` when that is durable.
+   */
+  goOnUnconfirmed(done: CommandDone): void {
+    // Of an open claim, everything has been flushed.
+    if (this.#operation.open !== undefined) return this.#goOnWith(this.#operation.open, done);
+    this.#flushing = true;
+    const turn = this.#turn;
+    this.#flushOwn((ok) => {
+      const given = (found: string): void => done(refusal('to go on alone', found, again));
+      if (!ok) this.#mirror.disk.failed('every volume', 'the flush before going on alone');
+      if (this.#turn !== turn) return given('that this node stood down meanwhile');
+      this.#flushing = false;
+      if (!ok) return given('that the flush before it failed');
+      this.#goOnWith(this.#operation.open ?? this.#nextOperation(), done);
+    });
+  }
+
+  #goOnWith(pending: PendingOperation, done: CommandDone): void {
+    const { state, config, decisions } = this.#mirror;
+    const { operationId, generation, holder } = pending.next;
+    decisions.add(
+      'prim-without-arbiter',
+      'go on alone',
+      `the operator says that ${state.peer} is off; the arbiter is asked until it answers, and its word counts then`,
+    );
+    this.#becomingAlone = true;
+    const turn = this.#turn;
+    const path = [...state.path, operationId].slice(-pathEntriesMax);
+    const alone = {
+      role: 'primary',
+      data: 'up-to-date',
+      bootId: config.bootId,
+      peerData: 'unknown',
+    } as const;
+    this.#mirror.persist({ path, generation, holder, pending, wish: undefined, ...alone }, () => {
+      if (this.#turn !== turn) return;
+      if (this.#operation.open === undefined && this.#mirror.state.pending !== undefined)
+        this.#operation.continue(pending);
+      this.obstacle = undefined;
+      this.becomeAlone();
+      done(undefined);
+    });
+  }
+
+  /** The claim that follows from what this copy knows of the record. */
+  #nextOperation(): PendingOperation {
+    const { path, holder, generation, self, arbiterStore: store } = this.#mirror.state;
+    const operationId = path.at(-1);
+    const expected =
+      operationId === undefined || holder === undefined ? undefined : { generation, holder, operationId };
+    return { store, expected, next: nextRecord(expected?.generation ?? 0, self, this.#host.operationId()) };
   }
 
   /** An intent that an earlier process left. */
   continue(operation: PendingOperation): void {
     this.#operation.continue(operation);
+    // It wrote alone by the word of the operator until its process ended a moment ago.
+    const { serving, rebooted, state, disk } = this.#mirror;
+    if (this.isUnconfirmed && serving && !rebooted && state.data === 'up-to-date' && disk.doubt === 'none')
+      this.becomeAlone();
   }
 
   /** The peer is back: a claim that provably never left this node is given up. */
   peerIsBack(): void {
     this.#meetings += 1;
     // The operator's choice of the first copy does not depend on the peer.
-    if (this.#operation.open?.expected === undefined) return;
+    if (this.#operation.open?.expected === undefined || this.isUnconfirmed) return;
     this.#operation.withdrawIfUnsent(() => {
       this.#mirror.decisions.add(
         'claim-withdrawn',
@@ -202,36 +290,40 @@ export class Claims {
    * What this node acknowledged or confirmed must be on its stable storage before it can be named holder: from then on the
    * other copy does not count, and this host may lose power before it could do anything else.
    */
-  #flushThenBegin(operation: PendingOperation): void {
-    const { replicas, secondary, arbiter } = this.#parts;
+  #flushThenBegin(operation: PendingOperation, done: CommandDone): void {
     const meetings = this.#meetings;
     this.#flushing = true;
     const turn = this.#turn;
+    this.#flushOwn((ok) => {
+      const isCurrent = this.#turn === turn;
+      if (isCurrent) this.#flushing = false;
+      const { state, disk, run, pairing } = this.#mirror;
+      const given = (found: string): void => done(refusal('to ask the arbiter', found, again));
+      if (!ok) {
+        disk.failed('every volume', 'the flush before asking the arbiter');
+        return given('that the flush before it failed');
+      }
+      if (!isCurrent) return given('that this node stood down meanwhile');
+      const stillWanted = state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
+      const isBusy = run === 'stopped' || this.#host.handing() || disk.present;
+      if (isBusy || !stillWanted || (operation.expected !== undefined && this.#host.peerAnswers()))
+        return given('that something else came first');
+      if (this.#parts.arbiter === undefined) {
+        // Nobody else would see that the reason is gone; the operator's choice of the first copy needs none.
+        const isReason = this.#meetings === meetings || operation.expected === undefined;
+        if (!isReason) return given('that the peer was back meanwhile');
+        return this.#granted(operation, undefined, () => done(undefined));
+      }
+      this.#operation.begin(operation, () => done(undefined));
+      // A connected peer that cannot take part now may be able to before the arbiter has answered.
+      pairing.sayHello();
+    });
+  }
+
+  #flushOwn(then: (ok: boolean) => void): void {
+    const { replicas, secondary } = this.#parts;
     secondary.whenIdle(() =>
-      forEachReplica(
-        replicas,
-        (replica, flushed) => replica.device.flush(completion(flushed)),
-        (ok) => {
-          const isCurrent = this.#turn === turn;
-          if (isCurrent) this.#flushing = false;
-          const { state, disk, run, pairing } = this.#mirror;
-          if (!ok) return disk.failed('every volume', 'the flush before asking the arbiter');
-          if (!isCurrent) return;
-          const stillWanted =
-            state.path.at(-1) === operation.expected?.operationId && !this.#host.arbiterInUse();
-          if (run === 'stopped' || this.#host.handing() || disk.present || !stillWanted) return;
-          if (operation.expected !== undefined && this.#host.peerAnswers()) return;
-          if (arbiter === undefined) {
-            // Nobody else would see that the reason is gone; the operator's choice of the first copy needs none.
-            const isReason = this.#meetings === meetings || operation.expected === undefined;
-            if (isReason) this.#granted(operation, undefined);
-            return;
-          }
-          this.#operation.begin(operation);
-          // A connected peer that cannot take part now may be able to before the arbiter has answered.
-          pairing.sayHello();
-        },
-      ),
+      forEachReplica(replicas, (replica, flushed) => replica.device.flush(completion(flushed)), then),
     );
   }
 
@@ -262,23 +354,28 @@ export class Claims {
       case 'granted':
         return this.#granted(outcome.operation, outcome.store);
       case 'refused':
-        return this.#follow(outcome.record, outcome.store);
+        return this.#follow(outcome.record, outcome.store, outcome.operation);
       case 'other-store':
-        return this.#follow(undefined, outcome.store);
+        return this.#follow(undefined, outcome.store, outcome.operation);
       default:
         assertNever(outcome, 'outcome of an arbiter operation');
     }
   }
 
-  #granted({ next }: PendingOperation, arbiterStore: StoreId | undefined): void {
+  #granted(
+    { next }: PendingOperation,
+    arbiterStore: StoreId | undefined,
+    durable: () => void = () => {},
+  ): void {
     const { state, pairing, decisions, config, disk } = this.#mirror;
+    const isConfirmed = state.path.at(-1) === next.operationId;
     const lineage = {
       ...lineageAfter(state, next),
       arbiterStore,
       pending: undefined,
       peerData: 'unknown' as const,
+      wish: undefined,
     };
-    this.forced = false;
     this.obstacle = undefined;
     if (next.holder === 'both') {
       // After a first synchronisation: the peer will have this lineage even if its confirmation is lost.
@@ -296,39 +393,54 @@ export class Claims {
       `the arbiter's record names this node (generation ${next.generation})`,
     );
     const patch = { ...lineage, role: 'primary', data: 'up-to-date', bootId: config.bootId } as const;
+    // It writes alone already: now the record says so too.
+    if (isConfirmed && this.#parts.primary.soloAllowed) {
+      return this.#mirror.persist(patch, () => {
+        pairing.sayHello();
+        this.#host.changed();
+      });
+    }
     // A claim of an earlier process: the record is right, and the disk has to be accepted before anything is served from it.
-    if (disk.doubt !== 'none') return this.#mirror.persist(patch, () => this.#host.changed());
+    if (disk.doubt !== 'none')
+      return this.#mirror.persist(patch, () => {
+        durable();
+        this.#host.changed();
+      });
     this.#becomingAlone = true;
     const turn = this.#turn;
     // Nothing that was proposed before may complete beside it: a peer that was out may be back just now.
     pairing.sayHello();
     this.#mirror.persist(patch, () => {
+      durable();
       this.#mirror.keptImage.discard();
       if (this.#turn === turn) this.becomeAlone();
     });
   }
 
   /** What the record means for this copy, and that it happens. */
-  #follow(record: ArbiterRecord | undefined, store: StoreId): void {
+  #follow(record: ArbiterRecord | undefined, store: StoreId, asked?: PendingOperation): void {
     const { state, pairing, decisions } = this.#mirror;
+    // It went on by the word of the operator, and nobody else says so.
+    const wasUnconfirmed = asked !== undefined && asked.next.operationId === state.path.at(-1);
     const { action, rule, because } = decideRecord({ copy: state, record, store });
     switch (action) {
       case 'go-on-alone':
         decisions.add(rule, 'go on alone', because);
-        this.forced = false;
+        if (this.forced) return this.#mirror.persist({ wish: undefined }, () => this.becomeAlone());
         return this.becomeAlone();
       case 'stand-down': {
         decisions.add(rule, 'destroy the VM and wait', because);
         const data = state.data === 'up-to-date' ? 'outdated' : state.data;
         return this.#host.standDown(because, () => {
-          this.#mirror.persist({ pending: undefined, data, role: 'secondary' }, () => {
+          this.#mirror.persist({ pending: undefined, ...primIsOver(state), data, role: 'secondary' }, () => {
             pairing.sayHello();
             this.#host.changed();
           });
         });
       }
       case 'wait':
-        this.#wait(rule, because);
+        if (wasUnconfirmed) this.#host.standDown(because, () => this.#wait(rule, because));
+        else this.#wait(rule, because);
         // The way to the arbiter may have led to a wrong one for a while only.
         if (rule === 'other-store') this.#awaitOwnStore();
         return;
@@ -339,9 +451,8 @@ export class Claims {
 
   #wait(rule: string, because: string): void {
     this.obstacle = because;
-    this.forced = false;
     this.#mirror.decisions.add(rule, 'wait', because);
-    this.#mirror.persist({ pending: undefined }, () => {
+    this.#mirror.persist({ pending: undefined, ...primIsOver(this.#mirror.state) }, () => {
       this.#mirror.pairing.sayHello();
       this.#host.changed();
     });
@@ -361,6 +472,11 @@ export class Claims {
       });
     });
   }
+}
+
+/** A `prim` was answered; that the operator wants a secondary goes on. */
+function primIsOver({ wish }: PersistentState): Pick<PersistentState, 'wish'> {
+  return wish === 'prim' ? { wish: undefined } : {};
 }
 
 function nextRecord(generation: number, holder: NodeName, operationId: OperationId): ArbiterRecord {

@@ -40,6 +40,8 @@ export interface MirrorMetadata extends MetadataPort {
 
 export interface MirrorConfig {
   readonly timers: Timers;
+  /** Name of the VM, for people. */
+  readonly vmName?: string;
   readonly failover: boolean;
   readonly preferred: NodeName | undefined;
   /** This boot of this host. */
@@ -48,6 +50,8 @@ export interface MirrorConfig {
   readonly instance: string;
   /** False: no VM is configured and whoever connects to the exports is the guest. */
   readonly hasVm: boolean;
+  /** Time of day when the disk files were written last before this process started; for people. */
+  readonly diskWrittenAt?: string | undefined;
   /** Limit that the operator set for resyncs, bytes per second. */
   readonly resyncBytesPerSecondMax?: number | undefined;
 }

@@ -20,6 +20,7 @@ import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
 import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
 import { type AloneSituation, decideAlone, type PeerSight } from './decide-alone.ts';
+import { dated } from './dated-state.ts';
 import { DecisionLog } from './decision-log.ts';
 import { type CommandDone, Departure, refusal } from './departure.ts';
 import { DiskTrouble } from './disk-trouble.ts';
@@ -40,8 +41,8 @@ import { NewRecord } from './new-record.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
+import { ForcedStart } from './forced-start.ts';
 import { decideRunLimitMs } from './run-limit.ts';
-import { StartFromImage } from './start-from-image.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -63,7 +64,7 @@ export class Mirror {
   readonly keptImage: KeptImage;
   readonly newRecord: NewRecord;
   readonly operator: OperatorCommands;
-  readonly #fromImage: StartFromImage;
+  readonly forcedStart: ForcedStart;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -82,6 +83,8 @@ export class Mirror {
   #paused = false;
   #wish: VmWish = 'as-is';
   #tick: Timer | undefined;
+  /** When this copy was last seen to be in sync or alone, in this process; time of day. */
+  #upToDateAt: string | undefined;
   #vmStopped: (() => void)[] = [];
   /** Who waits for the activity log to be folded; until then nothing is decided. */
   #starting: CommandDone[] | undefined;
@@ -115,7 +118,7 @@ export class Mirror {
     this.secondary = new SecondaryEngine(this.replicas, ports.checksum, events);
     this.repair = new BlockRepair(this.primary, clock, events);
     this.volumes = this.replicas.map((replica) => new MirroredVolume(this.primary, replica));
-    this.decisions = new DecisionLog(ports.log, ports.wallTime);
+    this.decisions = new DecisionLog(ports.log, ports.wallTime, config.vmName ?? 'VM');
     const link = { ...config, chooses: dials(state.self, state.peer) };
     this.session = new LinkSession(ports.transports, clock, link, {
       opened: (channel) => {
@@ -162,22 +165,23 @@ export class Mirror {
         channelOfPair: () => this.#channelOfPair(),
         channel: () => this.session.channel,
         unheardMs: () => this.session.watch.unheardMs,
-        operationOpen: () => this.#fromImage.underWay || this.claims.underWay,
+        operationOpen: () => this.forcedStart.underWay || this.claims.underWay,
         operationId: () => ports.ids.operationId(),
         begin: (operation) => this.claims.begin(operation),
       },
       ports.arbiter,
       clock,
     );
-    this.#fromImage = new StartFromImage(
+    this.forcedStart = new ForcedStart(
       {
         mirror: this,
         image: this.keptImage,
+        betterPeer: () => this.#betterPeer(),
         connected: () => this.session.channel !== undefined,
         unheardMs: () => this.session.watch.unheardMs,
         operationOpen: () => this.claims.underWay,
         operationId: () => ports.ids.operationId(),
-        begin: (operation) => this.claims.begin(operation),
+        begin: (operation, durable) => this.claims.begin(operation, durable),
         changed: () => {
           this.pairing.sayHello();
           this.evaluate();
@@ -187,7 +191,16 @@ export class Mirror {
       this.replicas,
       this.secondary,
     );
-    this.operator = new OperatorCommands({ mirror: this, fromImage: this.#fromImage });
+    this.operator = new OperatorCommands(
+      {
+        mirror: this,
+        connected: () => this.session.channel !== undefined,
+        unheardMs: () => this.session.watch.unheardMs,
+        alone: () => this.serving && this.primary.soloAllowed,
+      },
+      ports.arbiter,
+      this.replicas,
+    );
     this.claims = new Claims(
       {
         mirror: this,
@@ -311,7 +324,7 @@ export class Mirror {
   get operationOpen(): boolean {
     // While the module starts, what an earlier process asked is open and not yet asked again.
     const toBeContinued = this.#starting !== undefined && this.state.pending !== undefined;
-    return this.claims.isOpen || this.#fromImage.underWay || toBeContinued;
+    return this.claims.isOpen || this.forcedStart.underWay || toBeContinued;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
@@ -332,6 +345,13 @@ export class Mirror {
   get preferSelf(): boolean {
     const { self, peer } = this.state;
     return this.config.preferred === undefined ? self < peer : this.config.preferred === self;
+  }
+
+  /** Why a forced start is not the way: the peer is connected, and its copy is worth more, or nobody has heard yet what it is worth. */
+  #betterPeer(): boolean {
+    if (this.session.channel === undefined) return false;
+    const worth = this.pairing.phase === 'handshake' ? this.pairing.peerHello?.facts.data : undefined;
+    return worth === undefined || worth === 'up-to-date';
   }
 
   #peerSight(): PeerSight {
@@ -398,7 +418,12 @@ export class Mirror {
 
   /** Writes are durable in the order of the calls; `then` runs when this one is. */
   persist(patch: Partial<PersistentState>, then: () => void): void {
-    this.state = { ...this.state, ...patch };
+    const dates = {
+      now: this.#ports.wallTime(),
+      upToDateAt: this.#upToDateAt,
+      writtenBefore: this.config.diskWrittenAt,
+    };
+    this.state = { ...this.state, ...dated(this.state, patch, dates) };
     this.#metadata.persist(this.state, (ok) => {
       if (ok) then();
     });
@@ -423,7 +448,7 @@ export class Mirror {
     // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
     if (this.config.hasVm && this.vm === 'running')
       this.#want('paused', 'the module process was restarted while its VM ran');
-    this.claims.obstacle = undefined;
+    this.claims.began();
     // Before the volume is served after a crash, the activity log becomes part of the dirty bitmap.
     forEachReplica(
       this.replicas,
@@ -476,6 +501,7 @@ export class Mirror {
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
     this.disk.observe();
     this.fencing.observe();
+    if (phase === 'in-sync' || this.primary.soloAllowed) this.#upToDateAt = this.#ports.wallTime();
     const { timers } = this.config;
     const { channel, watch } = this.session;
     const silent = watch.silenceMs > timers.lostAfterMs;
@@ -661,10 +687,8 @@ export class Mirror {
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
   stop(done: CommandDone): void {
     if (this.run === 'stopped') return done(undefined);
-    if (this.#fromImage.underWay)
-      return done(
-        refusal('no other action under way', 'a start from the kept image is', 'wait until it has ended'),
-      );
+    if (this.forcedStart.underWay)
+      return done(refusal('no other action under way', 'a forced start is', 'wait until it has ended'));
     if (this.#starting !== undefined) return this.start(() => this.stop(done));
     this.departure.stop(done);
   }

@@ -1,5 +1,5 @@
 /**
- * The on-disk metadata format, versions 1 to 3: the one place that says which byte means what. One file per module and node.
+ * The on-disk metadata format, versions 1 to 4: the one place that says which byte means what. One file per module and node.
  *
  *   offset 0       superblock copy 0 (4 KiB)
  *   offset 16384   superblock copy 1 (4 KiB)
@@ -30,7 +30,7 @@
  * - Creation writes all areas, syncs, and only then writes the superblocks: a file without superblock was never used.
  *   Everything is written, not left as holes, so that later syncs do not have to allocate.
  * - A superblock says the lowest version that can say what it holds: 2 when its disk is in doubt, 3 when it knows the store of the
- *   arbiter's record. An older program refuses such a file as a whole and never goes on with the other copy, which knows less.
+ *   arbiter's record, 4 when it has a wish of the operator or one of the times of day. An older program refuses such a file as a whole and never goes on with the other copy, which knows less.
  * - Damage beyond a torn write is answered with more dirty bits: a bitmap page without a whole slot is all dirty, a
  *   ring without a whole block makes the volume all dirty.
  */
@@ -40,10 +40,12 @@ import { blockSizeBytes, extentSizeBytes, hotExtentsMax, pathEntriesMax, volumes
 import type { PersistentState, VolumeIdentity } from './state.ts';
 
 /** All format versions that this program reads. */
-export const formatVersions = [1, 2, 3] as const;
+export const formatVersions = [1, 2, 3, 4] as const;
 
 /** The oldest version that can say it. */
 export function formatVersionOf(state: PersistentState): (typeof formatVersions)[number] {
+  const { wish, inSyncAt, aloneSince, splitSince } = state;
+  if ([wish, inSyncAt, aloneSince, splitSince].some((each) => each !== undefined)) return 4;
   if (state.arbiterStore !== undefined || state.pending?.store !== undefined) return 3;
   return state.diskDoubt === 'none' ? 1 : 2;
 }
@@ -64,6 +66,7 @@ export const ringBlocksMax = 65536;
 export const idTextBytes = 64;
 export const nodeTextBytes = 32;
 export const volumeNameTextBytes = 64;
+export const timeTextBytes = 32;
 
 /** `VPMETADA` as bytes; the first twenty-four bytes of the superblock keep their meaning in all versions. */
 export const superblockMagic = [0x56, 0x50, 0x4d, 0x45, 0x54, 0x41, 0x44, 0x41] as const;
@@ -110,7 +113,8 @@ export const superblockFields = layout('superblock', metadataBlockBytes, {
   pathCount: [45, 1],
   /** Index into `diskDoubts`; since version 2, zero before. */
   diskDoubt: [46, 1],
-  reserved1: [47, 1],
+  /** Index into `operatorWishes`; since version 4, zero before. */
+  wish: [47, 1],
   generation: [48, 8],
   bootId: [56, 16],
   base: [72, 16],
@@ -126,7 +130,11 @@ export const superblockFields = layout('superblock', metadataBlockBytes, {
   /** Since version 3, zero before: the store of the arbiter's record, and that of the pending operation. */
   arbiterStore: [3240, 16],
   pendingStore: [3256, 16],
-  reserved2: [3272, 824],
+  /** Since version 4, empty before: times of day, ISO 8601; empty when there is none. */
+  inSyncAt: [3272, timeTextBytes],
+  aloneSince: [3304, timeTextBytes],
+  splitSince: [3336, timeTextBytes],
+  reserved: [3368, 728],
 });
 
 /** Meaning of the numbers in the superblock; the order is part of the format. */
@@ -134,6 +142,7 @@ export const dataFlags = ['fresh', 'up-to-date', 'outdated', 'inconsistent'] as 
 export const roles = ['primary', 'secondary'] as const;
 export const peerDataFlags = ['unknown', 'outdated', 'inconsistent'] as const;
 export const diskDoubts = ['none', 'flush-failed', 'file-replaced'] as const;
+export const operatorWishes = ['none', 'prim', 'second'] as const;
 export const presence = {
   base: 1,
   holder: 2,

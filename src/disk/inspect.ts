@@ -182,6 +182,10 @@ function renderState(state: PersistentState): string[] {
       ? '  no pending operation'
       : `  pending: ${renderRecord(pending.expected)} -> ${renderRecord(pending.next)}`,
     `  store of the arbiter's record: ${state.arbiterStore ?? 'not known'}`,
+    ...(state.wish === undefined ? [] : [`  asked for by the operator: ${state.wish}`]),
+    ...(state.inSyncAt === undefined ? [] : [`  held every write until ${state.inSyncAt}`]),
+    ...(state.aloneSince === undefined ? [] : [`  allowed to write alone since ${state.aloneSince}`]),
+    ...(state.splitSince === undefined ? [] : [`  split brain seen at ${state.splitSince}`]),
     `  boot ${state.bootId}`,
   ];
 }

@@ -10,6 +10,8 @@ import type { BootId, NodeName, OperationId } from '../base/identity.ts';
  */
 export type DataFlag = 'fresh' | 'up-to-date' | 'outdated' | 'inconsistent';
 
+export type OperatorWish = 'prim' | 'second';
+
 export type Role = 'primary' | 'secondary';
 
 /**
@@ -71,6 +73,17 @@ export interface PersistentState {
   readonly pending: PendingOperation | undefined;
   /** The store of the record that the last entry of `path` stands for; absent: not known yet, or there is no arbiter. */
   readonly arbiterStore?: StoreId | undefined;
+  /**
+   * What the operator asked for and has not come about yet. `prim`: to be primary as soon as the rules allow it. `second`: not to
+   * take over before the pair was in sync. It ends with the next pair in sync, and a `prim` with its answer.
+   */
+  readonly wish?: OperatorWish | undefined;
+  /** Time of day until which this copy is known to have held every write; kept when it stops to be up to date. */
+  readonly inSyncAt?: string | undefined;
+  /** Time of day when this node was last allowed to write alone; absent while the record says both. */
+  readonly aloneSince?: string | undefined;
+  /** Time of day when a split brain was seen; until it is resolved, no role changes by itself. */
+  readonly splitSince?: string | undefined;
   /** Boot of this host that last wrote this superblock. */
   readonly bootId: BootId;
 }

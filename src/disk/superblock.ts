@@ -47,6 +47,10 @@ export function encodeSuperblock(superblock: Superblock): Uint8Array {
   bytes[at.role[0]] = format.roles.indexOf(state.role);
   bytes[at.peerData[0]] = format.peerDataFlags.indexOf(state.peerData);
   bytes[at.presence[0]] = presenceOf(state);
+  bytes[at.wish[0]] = format.operatorWishes.indexOf(state.wish ?? 'none');
+  putText(bytes, at.inSyncAt, state.inSyncAt ?? '');
+  putText(bytes, at.aloneSince, state.aloneSince ?? '');
+  putText(bytes, at.splitSince, state.splitSince ?? '');
   bytes[at.diskDoubt[0]] = format.diskDoubts.indexOf(state.diskDoubt);
   putU64(view, at.generation[0], state.generation);
   putId(bytes, at.bootId[0], state.bootId);
@@ -213,6 +217,9 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
   const [self, peer] = [getText(bytes, at.self), getText(bytes, at.peer)];
   const holder = getText(bytes, at.holder);
   const pending = getPending(bytes, present);
+  const wish = format.operatorWishes[bytes[at.wish[0]] as number];
+  const [inSyncAt, aloneSince] = [getText(bytes, at.inSyncAt), getText(bytes, at.aloneSince)];
+  const splitSince = getText(bytes, at.splitSince);
   const pathCount = bytes[at.pathCount[0]] as number;
   if (sequence === undefined || fileSizeBytes === undefined || generation === undefined) return undefined;
   if (data === undefined || role === undefined || peerData === undefined) return undefined;
@@ -220,6 +227,8 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
   if (clusterId === undefined || moduleId === undefined || self === undefined || peer === undefined)
     return undefined;
   if (holder === undefined || pending === undefined || pathCount > pathEntriesMax) return undefined;
+  if (wish === undefined || inSyncAt === undefined || aloneSince === undefined || splitSince === undefined)
+    return undefined;
   const volumes = getVolumes(bytes, fileSizeBytes);
   if (volumes === undefined) return undefined;
   const state: PersistentState = {
@@ -240,6 +249,10 @@ function readFields(bytes: Uint8Array, view: DataView): Superblock | undefined {
     ...((present & format.presence.arbiterStore) === 0
       ? {}
       : { arbiterStore: getId(bytes, at.arbiterStore[0]) }),
+    ...(wish === 'none' ? {} : { wish }),
+    ...(inSyncAt === '' ? {} : { inSyncAt }),
+    ...(aloneSince === '' ? {} : { aloneSince }),
+    ...(splitSince === '' ? {} : { splitSince }),
     bootId: getId(bytes, at.bootId[0]),
   };
   return { sequence, state, areas: volumes.areas, fileSizeBytes };

@@ -45,6 +45,14 @@ export function partyOf(certificate: X509Certificate): Party | undefined {
   return isUsableName(name) ? { clusterId, role: role === 'node' ? 'node' : 'witness', name } : undefined;
 }
 
+/**
+ * The name that a party asks for in its TLS hello (SNI): whoever serves several clusters shows the certificate of this one.
+ * It proves nothing, and no name service knows it.
+ */
+export function serverNameOf(clusterId: string): string {
+  return `${clusterId}.vmpair.internal`;
+}
+
 /** For messages: `node beta of cluster 1f2e`. */
 export function describeParty(party: Party | undefined): string {
   return party === undefined

@@ -9,6 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
+import { type FileOrigin, originOf } from './file-origin.ts';
 
 /** Names of files that a crash left behind unfinished end like this. */
 export const unfinishedPattern = /\.[0-9a-f]{16}\.tmp$/;
@@ -35,14 +36,23 @@ export async function flushDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Durably replaces or creates `file`, with file mode `mode`. Throws `ReplaceError`. */
-export async function replaceFile(file: string, content: string, mode: number): Promise<void> {
+/**
+ * Durably replaces or creates `file`, with file mode `mode`. Content may depend on the origin that the file will have.
+ * Throws `ReplaceError`.
+ */
+export async function replaceFile(
+  file: string,
+  content: string | ((origin: FileOrigin) => string),
+  mode: number,
+): Promise<void> {
   const unfinished = `${file}.${randomBytes(8).toString('hex')}.tmp`;
   let renamed = false;
   try {
     const handle = await open(unfinished, 'wx', mode);
     try {
-      await handle.writeFile(content);
+      const text =
+        typeof content === 'string' ? content : content(originOf(await handle.stat({ bigint: true })));
+      await handle.writeFile(text);
       await handle.sync();
     } finally {
       await handle.close();

@@ -1,20 +1,21 @@
 /**
  * One open connection of the link, over a duplex stream that is already authenticated.
  *
- * Invariants: bytes leave in the order of `send`, short messages of one callback of the event loop in one corked write,
- * and no payload is copied here; `closed` is reported exactly once, never from inside a call of the handler's
- * own; after it nothing is received. While cut (fault injection) nothing leaves, nothing arrives, and the end
- * of the stream is not noticed.
+ * Invariants: bytes leave in the order of `send`; what one callback of the event loop sends leaves in one write, when
+ * encrypted in writes of at most `encryptedBatchBytesMax`, one after the other; no payload is copied here; `closed` is reported
+ * exactly once, never from inside a call of the handler's own; after it nothing is received. While cut (fault injection)
+ * nothing leaves, nothing arrives, and the end of the stream is not noticed.
  */
 import type { Duplex } from 'node:stream';
 import type { NodeName } from '../base/identity.ts';
 import type { LinkConnection, LinkHandler } from '../link/transport.ts';
 
 /**
- * A payload that begins with a chunk of this length leaves at once, chunk by chunk, when it is to be encrypted: buffers that are corked
- * together are copied into one before that, which pays for small ones only.
+ * Bytes that are encrypted in one go. The peer decrypts one batch while the next is encrypted. Node copies a batch of several buffers
+ * into one before that, keeps that memory until a collection, and OpenSSL's buffer at the size of the longest batch for ever; a
+ * batch that fits the processor's cache costs the least. Measured with writes of 1 MiB: 1.15 times the rate of no limit.
  */
-const directChunkBytesMin = 16 * 1024;
+export const encryptedBatchBytesMax = 256 * 1024;
 
 export class StreamConnection implements LinkConnection {
   readonly peer: NodeName;
@@ -22,14 +23,15 @@ export class StreamConnection implements LinkConnection {
   readonly #handler: LinkHandler;
   /** Tells the transport, just before `closed` is reported. */
   readonly #gone: (connection: StreamConnection) => void;
-  readonly #isEncrypted: boolean;
-  #corked = false;
+  readonly #batchBytesMax: number;
+  /** Chunks that the stream does not have yet, oldest first. */
+  #queue: Uint8Array[] = [];
+  #queueBytes = 0;
+  /** The end of this callback, or of the batch that is being written, hands the next batch to the stream. */
+  #batchComes = false;
   #cut = false;
   #open = true;
   #reported = false;
-  /** Chunks held while cut, oldest first. */
-  #heldToSend: Uint8Array[] = [];
-  #heldToSendBytes = 0;
   #heldReceived: Uint8Array[] = [];
   #heldEnd: string | undefined;
 
@@ -40,7 +42,7 @@ export class StreamConnection implements LinkConnection {
     gone: (connection: StreamConnection) => void,
     isEncrypted: boolean,
   ) {
-    this.#isEncrypted = isEncrypted;
+    this.#batchBytesMax = isEncrypted ? encryptedBatchBytesMax : Number.POSITIVE_INFINITY;
     this.peer = peer;
     this.#stream = stream;
     this.#handler = handler;
@@ -53,24 +55,17 @@ export class StreamConnection implements LinkConnection {
 
   send(header: Uint8Array, payload: readonly Uint8Array[]): void {
     if (!this.#open) return;
-    if (this.#cut) return this.#hold(header, payload);
-    const stream = this.#stream;
-    if (!this.#corked) {
-      this.#corked = true;
-      stream.cork();
-      // Not setImmediate: encryption then overlaps with the other callbacks of the turn, about 1.5 times the
-      // round trips.
-      process.nextTick(this.#endOfTurn);
-    }
-    stream.write(header);
-    const isLong = this.#isEncrypted && (payload[0]?.length ?? 0) >= directChunkBytesMin;
-    if (isLong) stream.uncork();
-    for (const chunk of payload) stream.write(chunk);
-    if (isLong) stream.cork();
+    this.#append(header);
+    for (const chunk of payload) this.#append(chunk);
+    if (this.#batchComes || this.#cut) return;
+    this.#batchComes = true;
+    // Not setImmediate: encryption then overlaps with the other callbacks of the turn, about 1.5 times the
+    // round trips.
+    process.nextTick(this.#writeBatch);
   }
 
   queuedBytes(): number {
-    return this.#stream.writableLength + this.#heldToSendBytes;
+    return this.#queueBytes + this.#stream.writableLength;
   }
 
   destroy(because: string): void {
@@ -103,23 +98,42 @@ export class StreamConnection implements LinkConnection {
     this.#heldReceived = [];
     for (const bytes of received) this.#arrived(bytes);
     if (this.#heldEnd !== undefined) return this.#ended(this.#heldEnd);
-    const toSend = this.#heldToSend;
-    this.#heldToSend = [];
-    this.#heldToSendBytes = 0;
-    for (const chunk of toSend) this.send(chunk, []);
+    if (!this.#batchComes) this.#writeBatch();
     this.#stream.resume();
   }
 
-  readonly #endOfTurn = (): void => {
-    this.#corked = false;
-    this.#stream.uncork();
+  #append(chunk: Uint8Array): void {
+    this.#queue.push(chunk);
+    this.#queueBytes += chunk.length;
+  }
+
+  readonly #writeBatch = (error?: Error | null): void => {
+    // The stream also tells by an event.
+    if (error instanceof Error) return;
+    this.#batchComes = this.#open && !this.#cut && this.#queue.length > 0;
+    if (!this.#batchComes) return;
+    const stream = this.#stream;
+    const batch = this.#takeBatch();
+    const last = batch.pop();
+    if (batch.length > 0) stream.cork();
+    for (const chunk of batch) stream.write(chunk);
+    stream.write(last, this.#writeBatch);
+    if (batch.length > 0) stream.uncork();
   };
 
-  #hold(header: Uint8Array, payload: readonly Uint8Array[]): void {
-    for (const chunk of [header, ...payload]) {
-      this.#heldToSend.push(chunk);
-      this.#heldToSendBytes += chunk.length;
+  /** The oldest chunks up to the limit; a single one may be longer. */
+  #takeBatch(): Uint8Array[] {
+    const queue = this.#queue;
+    let count = 0;
+    let bytes = 0;
+    for (const chunk of queue) {
+      if (count > 0 && bytes + chunk.length > this.#batchBytesMax) break;
+      count += 1;
+      bytes += chunk.length;
     }
+    this.#queueBytes -= bytes;
+    this.#queue = queue.slice(count);
+    return count === queue.length ? queue : queue.slice(0, count);
   }
 
   #arrived(bytes: Uint8Array): void {
@@ -141,8 +155,8 @@ export class StreamConnection implements LinkConnection {
   }
 
   #dropQueues(): void {
-    this.#heldToSend = [];
-    this.#heldToSendBytes = 0;
+    this.#queue = [];
+    this.#queueBytes = 0;
     this.#heldReceived = [];
   }
 

@@ -16,6 +16,7 @@ import {
   dialOptions,
   type ExpectedParty,
   listenerOptions,
+  secureContextOf,
   type TlsIdentity,
 } from './tls.ts';
 
@@ -25,13 +26,25 @@ export interface SocketAddress {
   readonly port: number;
 }
 
+/** How a listener of several clusters meets each dialler as the cluster that it asks for. */
+export interface ServedClusters {
+  /** For the server name of a TLS hello; `undefined`: the dialler named none, and meets `identity`. */
+  identityFor(serverName: string): TlsIdentity | undefined;
+  /** Asked once for each hello, before the costly part of the handshake; an error ends the connection. */
+  admit(serverName: string): WorldError | undefined;
+}
+
 export interface ListenOptions {
   readonly address: SocketAddress;
   readonly identity: TlsIdentity;
+  /** For a listener of several clusters; absent: all meet `identity`. */
+  readonly clusters?: ServedClusters;
   readonly expected: ExpectedParty;
   readonly handshakeDeadlineMs: number;
   /** Connections in handshake and open together; more are closed at once. */
   readonly connectionsMax: number;
+  /** Connections that have not shown who they are; more are closed at once. Absent: `connectionsMax`. */
+  readonly handshakesMax?: number;
   /**
    * Answers false for a connection that is to be ignored: no byte is read from it; it is closed when its
    * dialler has given up.
@@ -45,6 +58,8 @@ export interface ListenOptions {
 
 export interface Listener {
   readonly address: SocketAddress;
+  /** From now on this is `identity`; connections that are open stay. */
+  useIdentity(identity: TlsIdentity): void;
   /** Closes the connections that were ignored until now, so that their diallers try again at once. */
   dropIgnored(): void;
   /** Stops listening and closes every connection that it accepted; answers when the address is free. */
@@ -56,7 +71,8 @@ const keepAliveDelayMs = 1000;
 /** An ignored connection is kept for this many handshake deadlines: longer than its dialler waits. */
 const ignoredHandshakes = 2;
 
-function listenError(error: NodeJS.ErrnoException, { host, port }: SocketAddress): WorldError {
+/** What to say when an address cannot be listened on. */
+export function listenError(error: NodeJS.ErrnoException, { host, port }: SocketAddress): WorldError {
   const wanted = `to listen on ${host}:${port}`;
   if (error.code === 'EADDRINUSE') {
     const next = 'end the other process (ss -ltnp names it), or configure another port';
@@ -93,6 +109,21 @@ function tellApart(socket: net.Socket, deadlineMs: number, told: (isPlain: boole
   });
 }
 
+/** What TLS shows to a dialler, by the name in its hello. An unknown name is shown the default: the dialler says why it refuses. */
+function chooseContext({ identityFor, admit }: ServedClusters): NonNullable<tls.TlsOptions['SNICallback']> {
+  return (serverName, answer) => {
+    const problem = admit(serverName);
+    if (problem !== undefined) return answer(problem);
+    const identity = identityFor(serverName);
+    answer(null, identity === undefined ? undefined : secureContextOf(identity));
+  };
+}
+
+/** The other end, so that the two views of one connection can be told to be one. */
+function remoteEnd({ remoteAddress, remotePort }: net.Socket): string {
+  return `${remoteAddress} ${remotePort}`;
+}
+
 /**
  * Listens for parties of our cluster. Throws `WorldError` port-in-use or listen-failed. What is wrong with
  * single connections is told to `rejected`.
@@ -100,8 +131,13 @@ function tellApart(socket: net.Socket, deadlineMs: number, told: (isPlain: boole
 export async function listenForParties(options: ListenOptions): Promise<Listener> {
   const sockets = new Set<net.Socket>();
   const ignored = new Set<net.Socket>();
+  /** Remote ends of connections that have not shown who they are. */
+  const anonymous = new Set<string>();
+  const { clusters, handshakesMax = options.connectionsMax } = options;
+  let { identity } = options;
   const handshakes = tls.createServer({
-    ...listenerOptions(options.identity),
+    ...listenerOptions(identity),
+    ...(clusters === undefined ? {} : { SNICallback: chooseContext(clusters) }),
     handshakeTimeout: options.handshakeDeadlineMs,
   });
   handshakes.on('tlsClientError', (error, socket) => {
@@ -114,7 +150,10 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
     socket.destroy();
   });
   handshakes.on('secureConnection', (socket) => {
-    const party = authenticate(socket, options.identity, options.expected);
+    anonymous.delete(remoteEnd(socket));
+    const { servername } = socket as { readonly servername?: string | false | null };
+    const met = (servername ? clusters?.identityFor(servername) : undefined) ?? identity;
+    const party = authenticate(socket, met, { clusterId: met.self.clusterId, ...options.expected });
     if (!(party instanceof WorldError)) return options.connected(socket, party);
     socket.on('error', () => undefined);
     socket.destroy();
@@ -126,9 +165,15 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
     keepAliveInitialDelay: keepAliveDelayMs,
   });
   server.on('connection', (socket) => {
-    if (sockets.size >= options.connectionsMax) return void socket.destroy();
+    if (sockets.size >= options.connectionsMax || anonymous.size >= handshakesMax)
+      return void socket.destroy();
+    const end = remoteEnd(socket);
     sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+    anonymous.add(end);
+    socket.on('close', () => {
+      sockets.delete(socket);
+      anonymous.delete(end);
+    });
     if (options.heeds?.() === false) {
       ignored.add(socket);
       socket.on('close', () => ignored.delete(socket));
@@ -149,6 +194,10 @@ export async function listenForParties(options: ListenOptions): Promise<Listener
   const port = typeof bound === 'object' && bound !== null ? bound.port : options.address.port;
   return {
     address: { host: options.address.host, port },
+    useIdentity: (next) => {
+      identity = next;
+      handshakes.setSecureContext(listenerOptions(next));
+    },
     dropIgnored: () => {
       for (const socket of ignored) socket.destroy();
     },

@@ -9,9 +9,15 @@
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { ConnectionOptions, TLSSocket, TlsOptions } from 'node:tls';
+import {
+  type ConnectionOptions,
+  createSecureContext,
+  type SecureContext,
+  type TLSSocket,
+  type TlsOptions,
+} from 'node:tls';
 import { WorldError } from '../base/errors.ts';
-import { describeParty, type Party, partyOf } from './certificate-identity.ts';
+import { describeParty, type Party, partyOf, serverNameOf } from './certificate-identity.ts';
 
 /** What a process needs to prove who it is and to judge others. */
 export interface TlsIdentity {
@@ -146,6 +152,16 @@ export function listenerOptions(identity: TlsIdentity): TlsOptions {
   return { ...sharedOptions(identity), requestCert: true, rejectUnauthorized: false };
 }
 
+const secureContexts = new WeakMap<TlsIdentity, SecureContext>();
+
+/** What a listener of several clusters shows and verifies when it is asked for this one; made once for each identity. */
+export function secureContextOf(identity: TlsIdentity): SecureContext {
+  let context = secureContexts.get(identity);
+  if (context === undefined)
+    secureContexts.set(identity, (context = createSecureContext(sharedOptions(identity))));
+  return context;
+}
+
 /**
  * For the dialling side: the handshake itself fails, with a certificate-rejected error, unless `expected`
  * answers.
@@ -153,6 +169,7 @@ export function listenerOptions(identity: TlsIdentity): TlsOptions {
 export function dialOptions(identity: TlsIdentity, expected: ExpectedParty): ConnectionOptions {
   return {
     ...sharedOptions(identity),
+    servername: serverNameOf(expected.clusterId ?? identity.self.clusterId),
     rejectUnauthorized: true,
     checkServerIdentity: (_host, shown) => {
       const result = checkParty(new X509Certificate(shown.raw), identity, expected);

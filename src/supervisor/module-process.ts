@@ -34,6 +34,12 @@ const goneDeadlineMs = 2000;
 /** Deadline of the question who runs, put to a process without a record, ms. */
 const adoptCallDeadlineMs = 1000;
 
+/**
+ * Heaps of the C library in a module process; by its own rule glibc gives nearly each of the first threads one. Those of the pool and of
+ * V8 allocate seldom, and what lies scattered over their heaps was measured to keep 5 MB.
+ */
+const heapsMax = 2;
+
 export interface ModuleProcessOptions {
   readonly name: string;
   readonly volumes: readonly string[];
@@ -100,7 +106,12 @@ export class ModuleProcess {
       const child = spawn(command, args, {
         detached: true,
         stdio: ['ignore', output, errors, ...listening],
-        env: { ...process.env, UV_THREADPOOL_SIZE: String(poolThreads), VMPAIR_LISTEN_FDS: fds },
+        env: {
+          ...process.env,
+          UV_THREADPOOL_SIZE: String(poolThreads),
+          MALLOC_ARENA_MAX: String(heapsMax),
+          VMPAIR_LISTEN_FDS: fds,
+        },
       });
       this.#follow(child);
       log.info('module-launched', { module: name, childPid: child.pid });

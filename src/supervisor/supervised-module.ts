@@ -12,9 +12,9 @@ import { ModuleWatch, pauseDeadlineMs, type WatchAction, type WatchState } from 
  * Settings of V8 for a process whose garbage is short-lived objects and the buffers that sockets deliver. A small young
  * generation frees those buffers early. V8 counts their bytes as part of the old generation, and with its own first
  * limit for that, of about 10 MiB, made up to fifty full collections a second under a stream of large writes, a third of the
- * processor time.
+ * processor time. A module collects by itself when it is idle (idle-memory.ts).
  */
-const moduleNodeFlags = ['--max-semi-space-size=1', '--initial-old-space-size=64'];
+const moduleNodeFlags = ['--max-semi-space-size=1', '--initial-old-space-size=64', '--expose-gc'];
 
 export interface SupervisedModuleOptions {
   readonly config: ModuleConfig;

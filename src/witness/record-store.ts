@@ -2,154 +2,135 @@
  * The records of the witness, one file each, in one directory that this process owns.
  *
  * Invariants: `swap` answers only when the record it answers survives a loss of power; requests for one
- * record are carried out one after the other; a file that is not exactly what was written here is an error
- * and never "no record". After a write that may or may not have reached the disk the store answers nothing
- * more: the program ends, and starting again flushes the directory first, so that what is read is what the
- * disk holds.
+ * record are carried out one after the other; a file that is not exactly what was written here, and where it was written, is
+ * an error and never "no record". When there is no room, the old record stands and the next request finds it. After a write
+ * that may or may not have reached the disk the store answers nothing more: the program ends, and starting again flushes the
+ * directory first, so that what is read is what the disk holds.
  *
- * A file is two lines: a JSON object {format, clusterId, moduleId, record}, and `sha256 HEX` of the first
- * line.
+ * Formats and origins are in record-file.ts; what is wrong with a directory is found in store-directory.ts.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, unlink } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { decideSwap, type SwapAction } from '../arbiter/compare-and-swap.ts';
-import { parseRecord } from '../arbiter/witness-protocol.ts';
 import type { Decision } from '../base/decision.ts';
 import { WorldError } from '../base/errors.ts';
-import { hexIdPattern } from '../base/identity.ts';
 import type { ArbiterRecord, StoreId } from '../disk/state.ts';
 import { flushDirectory, ReplaceError, replaceFile, unfinishedPattern } from '../platform/durable-file.ts';
 import { type ExclusiveLock, takeExclusiveLock } from '../platform/exclusive-lock.ts';
+import type { FileOrigin } from '../platform/file-origin.ts';
+import {
+  encodeRecordFile,
+  encodeStoreIdentity,
+  type RecordFile,
+  recordFileName,
+  type RecordKey,
+} from './record-file.ts';
+import {
+  directoryOrigin,
+  identityFileName,
+  inspectStore,
+  readRecordFile,
+  type RecordEntry,
+  type StoreReport,
+} from './store-directory.ts';
 
-/** The record of a module of a cluster. */
-export interface RecordKey {
-  readonly clusterId: string;
-  readonly moduleId: string;
-}
-
-const recordFormat = 1;
-/** Beside the record files. */
-const identityFile = 'store-id';
 const recordFileMode = 0o600;
 const directoryMode = 0o700;
-/** Far above what a record needs; longer files are not ours. */
-const recordFileBytesMax = 64 * 1024;
+const storeIdBytes = 16;
+/** Beside the record files; stays. */
+export const lockFileName = 'lock';
+/** Records of one cluster; twice the modules that a pair is made for, so that those given up leave room. */
+export const recordsPerClusterMax = 128;
 
-const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-/** Readable, and unique also where file names ignore case. */
-function fileNameOf({ clusterId, moduleId }: RecordKey): string {
-  return `${moduleId.toLowerCase()}-${digest(`${clusterId}/${moduleId}`).slice(0, 24)}.record`;
-}
-
-export function encodeRecordFile(key: RecordKey, record: ArbiterRecord): string {
-  const line = JSON.stringify({ format: recordFormat, ...key, record });
-  return `${line}\nsha256 ${digest(line)}\n`;
-}
-
-function damaged(file: string, found: string): WorldError {
-  return new WorldError('record-damaged', {
-    wanted: `the record in ${file}`,
-    found,
-    next: 'keep the file; restore it only from a backup that is not older than the last change of the module',
-  });
-}
-
-/** `undefined` for text that is not JSON. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** The fields of a value that was parsed from JSON. */
-function fieldsOf(value: unknown): ReadonlyMap<string, unknown> {
-  return new Map(typeof value === 'object' && value !== null ? Object.entries(value) : []);
-}
-
-/** Throws `WorldError` record-damaged unless `text` is exactly what `encodeRecordFile` makes for `key`. */
-export function decodeRecordFile(file: string, key: RecordKey, text: string): ArbiterRecord {
-  const match = /^([^\n]*)\nsha256 ([0-9a-f]{64})\n$/.exec(text);
-  const [, line, checksum] = match ?? [];
-  if (line === undefined || checksum === undefined)
-    throw damaged(file, `${text.length} bytes that are no record`);
-  if (digest(line) !== checksum) throw damaged(file, 'a checksum that does not fit its content');
-  const fields = fieldsOf(parseJson(line));
-  if (fields.get('format') !== recordFormat)
-    throw damaged(file, `format ${JSON.stringify(fields.get('format'))}`);
-  const owner = { clusterId: fields.get('clusterId'), moduleId: fields.get('moduleId') };
-  if (owner.clusterId !== key.clusterId || owner.moduleId !== key.moduleId) {
-    throw damaged(file, `the record of another module: ${JSON.stringify(owner)}`);
-  }
-  const record = parseRecord(fields.get('record'));
-  if (!record.ok) throw damaged(file, record.problem);
-  return record.value;
+export interface RecordStoreOptions {
+  /** Called once when the store cannot go on: end the process. */
+  readonly fatal: (error: WorldError) => void;
+  /** Told how long each write of a record took, until it would survive a loss of power. */
+  readonly wrote?: (durationMs: number) => void;
 }
 
 export class RecordStore {
   /** Drawn when the store was made: a directory that was lost and made anew is another store. */
   readonly id: StoreId;
+  /** False: a restored file can not be told from the current one on this file system. */
+  readonly tellsCopies: boolean;
   readonly #directory: string;
+  readonly #origin: FileOrigin;
   readonly #lock: ExclusiveLock;
-  readonly #fatal: (error: WorldError) => void;
+  readonly #options: RecordStoreOptions;
+  /** By file; what was last read or written. Shown to people, and counted; every request reads the file itself. */
+  readonly #entries: Map<string, RecordEntry>;
   /** The last request of each record that is under way; the next one waits for it. */
   readonly #underWay = new Map<string, Promise<unknown>>();
   #failed: WorldError | undefined;
 
   private constructor(
-    directory: string,
+    { directory, origin, records, tellsCopies }: StoreReport,
     id: StoreId,
     lock: ExclusiveLock,
-    fatal: (error: WorldError) => void,
+    options: RecordStoreOptions,
   ) {
     this.id = id;
+    this.tellsCopies = tellsCopies;
     this.#directory = directory;
+    this.#origin = origin;
+    this.#entries = new Map(records.map((entry) => [entry.file, entry]));
     this.#lock = lock;
-    this.#fatal = fatal;
+    this.#options = options;
   }
 
   /**
-   * Takes the directory, makes it when it is missing, and flushes what an earlier process left. `fatal` is
-   * called once when the store cannot go on: end the process. Throws `WorldError` already-running, file-missing,
-   * file-not-writable or storage-failed.
+   * Takes the directory, makes it when it is missing, and flushes what an earlier process left. Throws `WorldError`
+   * store-restored, already-running, file-missing, file-not-writable or storage-failed.
    */
-  static async open(directory: string, fatal: (error: WorldError) => void): Promise<RecordStore> {
+  static async open(directory: string, options: RecordStoreOptions): Promise<RecordStore> {
     await makeDirectory(directory);
-    const lock = takeExclusiveLock(path.join(directory, 'lock'), `process that uses ${directory}`);
-    let id: StoreId;
+    const lock = lockStore(directory);
     try {
-      for (const name of await readdir(directory)) {
-        if (unfinishedPattern.test(name)) await unlink(path.join(directory, name));
-      }
-      await flushDirectory(directory);
-      id = await readIdentity(path.join(directory, identityFile));
+      await clearUnfinished(directory);
+      const report = await inspectStore(directory);
+      if (report.problem !== undefined) throw report.problem;
+      const id = report.store ?? (await writeNewIdentity(directory));
+      return new RecordStore(report, id, lock, options);
     } catch (error) {
       lock.release();
       throw error instanceof WorldError ? error : storageFailed(directory, error);
     }
-    return new RecordStore(directory, id, lock, fatal);
   }
 
-  /** Throws `WorldError` record-damaged or storage-failed. */
+  /** All records, those that are not used with the reason. */
+  get entries(): readonly RecordEntry[] {
+    return [...this.#entries.values()];
+  }
+
+  /** Why the store answers nothing any more. */
+  get failed(): WorldError | undefined {
+    return this.#failed;
+  }
+
+  /** Throws `WorldError` record-damaged, record-restored, store-restored or storage-failed. */
   read(key: RecordKey): Promise<ArbiterRecord | undefined> {
     return this.#inTurn(key, () => this.#load(key));
   }
 
   /**
-   * Decides, and makes the new record durable before it answers. Throws `WorldError` record-damaged or
-   * storage-failed.
+   * Decides, and makes the new record durable before it answers. `by` is the node that asks. Throws `WorldError`
+   * record-damaged, record-restored, store-restored, limit-reached or storage-failed.
    */
   swap(
     key: RecordKey,
     expected: ArbiterRecord | undefined,
     next: ArbiterRecord,
+    by: string,
   ): Promise<Decision<SwapAction>> {
     return this.#inTurn(key, async () => {
-      const decision = decideSwap(await this.#load(key), expected, next);
-      if (decision.action.kind === 'write') await this.#save(key, decision.action.record);
+      const current = await this.#load(key);
+      const decision = decideSwap(current, expected, next);
+      if (decision.action.kind === 'write') {
+        if (current === undefined) this.#checkRoom(key.clusterId);
+        await this.#save(key, decision.action.record, by);
+      }
       return decision;
     });
   }
@@ -162,7 +143,7 @@ export class RecordStore {
   }
 
   async #inTurn<Result>(key: RecordKey, work: () => Promise<Result>): Promise<Result> {
-    const file = fileNameOf(key);
+    const file = recordFileName(key);
     const result = Promise.resolve(this.#underWay.get(file)).then(work, work);
     this.#underWay.set(file, result);
     try {
@@ -174,47 +155,96 @@ export class RecordStore {
 
   async #load(key: RecordKey): Promise<ArbiterRecord | undefined> {
     if (this.#failed !== undefined) throw this.#failed;
-    const file = path.join(this.#directory, fileNameOf(key));
-    let bytes: Buffer;
+    const file = path.join(this.#directory, recordFileName(key));
     try {
-      bytes = await readFile(file);
+      await this.#checkDirectory();
+      const content = await readRecordFile(file, this.id);
+      this.#note(file, content);
+      return content?.record;
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      throw storageFailed(file, error);
+      if (!(error instanceof WorldError)) throw storageFailed(file, error);
+      if (error.code !== 'store-restored')
+        this.#entries.set(file, { file, content: undefined, problem: error });
+      throw error;
     }
-    if (bytes.length > recordFileBytesMax) throw damaged(file, `${bytes.length} bytes`);
-    return decodeRecordFile(file, key, bytes.toString('utf8'));
   }
 
-  async #save(key: RecordKey, record: ArbiterRecord): Promise<void> {
-    const file = path.join(this.#directory, fileNameOf(key));
+  /** That another directory was put in the place of ours must not read as "no record". */
+  async #checkDirectory(): Promise<void> {
+    const origin = await directoryOrigin(this.#directory);
+    if (origin === this.#origin) return;
+    throw new WorldError('store-restored', {
+      wanted: `the directory ${this.#directory} that this witness opened`,
+      found: `another one in its place (inode/birth ${origin} instead of ${this.#origin})`,
+      next: 'put the directory back that was there, or start the witness again and read what it says',
+    });
+  }
+
+  #note(file: string, content: RecordFile | undefined): void {
+    if (content === undefined) this.#entries.delete(file);
+    else this.#entries.set(file, { file, content, problem: undefined });
+  }
+
+  #checkRoom(clusterId: string): void {
+    const count = this.entries.filter(({ content }) => content?.clusterId === clusterId).length;
+    if (count < recordsPerClusterMax) return;
+    throw new WorldError('limit-reached', {
+      wanted: `room for one more record of cluster ${clusterId}`,
+      found: `${count} records, and one witness keeps ${recordsPerClusterMax} of a cluster`,
+      next: 'delete the records of modules that no longer exist (`vmpair witness records` lists them)',
+    });
+  }
+
+  async #save(key: RecordKey, record: ArbiterRecord, by: string): Promise<void> {
+    const file = path.join(this.#directory, recordFileName(key));
+    const startedMs = performance.now();
+    let content: RecordFile | undefined;
     try {
-      await replaceFile(file, encodeRecordFile(key, record), recordFileMode);
+      await replaceFile(
+        file,
+        (origin) => {
+          const changed = { by, at: new Date().toISOString() };
+          content = { store: this.id, file: origin, ...key, record, changed };
+          return encodeRecordFile(content);
+        },
+        recordFileMode,
+      );
     } catch (error) {
       const problem = storageFailed(file, error);
       if (error instanceof ReplaceError && error.renamed && this.#failed === undefined) {
         this.#failed = problem;
-        this.#fatal(problem);
+        this.#options.fatal(problem);
       }
       throw problem;
     }
+    this.#note(file, content);
+    this.#options.wrote?.(performance.now() - startedMs);
   }
 }
 
-/** Reads the identity of the store, or gives it one. Throws `WorldError` record-damaged. */
-async function readIdentity(file: string): Promise<StoreId> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
-    const id = randomBytes(16).toString('hex');
-    await replaceFile(file, `${id}\n`, recordFileMode);
-    return id;
+/** Throws `WorldError` already-running, file-missing or file-not-writable. */
+export function lockStore(directory: string): ExclusiveLock {
+  return takeExclusiveLock(path.join(directory, lockFileName), `process that uses ${directory}`);
+}
+
+/** Removes what a crash left half written. */
+async function clearUnfinished(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (unfinishedPattern.test(name)) await unlink(path.join(directory, name));
   }
-  const id = text.trim();
-  if (hexIdPattern.test(id)) return id;
-  throw damaged(file, `${text.length} bytes that are no identity of a store`);
+  await flushDirectory(directory);
+}
+
+/** Makes the directory a new store, durably: records that are in it belong to another one from then on. */
+export async function writeNewIdentity(directory: string): Promise<StoreId> {
+  const store = randomBytes(storeIdBytes).toString('hex');
+  const origin = await directoryOrigin(directory);
+  await replaceFile(
+    path.join(directory, identityFileName),
+    (file) => encodeStoreIdentity({ store, directory: origin, file }),
+    recordFileMode,
+  );
+  return store;
 }
 
 async function makeDirectory(directory: string): Promise<void> {
@@ -228,13 +258,23 @@ async function makeDirectory(directory: string): Promise<void> {
   }
 }
 
-function storageFailed(what: string, error: unknown): WorldError {
+/** Codes of the operating system for a file system, or the share of a user in it, that is full. */
+const noRoomCodes: readonly unknown[] = ['ENOSPC', 'EDQUOT'];
+
+function lacksRoom(error: unknown): boolean {
+  if (error instanceof ReplaceError) return !error.renamed && lacksRoom(error.cause);
+  return error instanceof Error && 'code' in error && noRoomCodes.includes(error.code);
+}
+
+export function storageFailed(what: string, error: unknown): WorldError {
   return new WorldError(
     'storage-failed',
     {
       wanted: `to read or write ${what}`,
       found: error instanceof Error ? error.message : String(error),
-      next: 'check the disk and its space, then start the witness again',
+      next: lacksRoom(error)
+        ? 'make room on its file system; the witness goes on by itself'
+        : 'check the disk, then start the witness again',
     },
     error,
   );

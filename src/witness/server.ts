@@ -1,121 +1,155 @@
 /**
- * The witness on the network: accepts nodes of its cluster authority, answers their requests one after the
+ * The witness on the network: accepts the nodes of the clusters that it serves, answers their requests one after the
  * other.
  *
- * Invariants: the cluster of every request is the one of the certificate; a node claims only for itself or
- * for both; a swap is answered only after the store made it durable. Lines, connections and silence are
- * bounded. It decides nothing itself (arbiter/compare-and-swap.ts) and forgets a connection with its end.
+ * Invariants: each connection is of one cluster, the one whose authority signed its certificate; a swap is answered only after
+ * the store made it durable. Lines, connections, rates and silence are bounded, for each cluster and together. It decides
+ * nothing itself (answer-request.ts, arbiter/compare-and-swap.ts) and forgets a connection with its end.
  */
 import type { TLSSocket } from 'node:tls';
 import {
   encodeLine,
   LineCutter,
   parseRequest,
-  type WitnessFailureCode,
-  type WitnessRequest,
   type WitnessResponse,
   witnessProtocolVersion,
 } from '../arbiter/witness-protocol.ts';
-import { assertNever } from '../base/assert.ts';
 import { WorldError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
-import type { Party } from '../platform/certificate-identity.ts';
-import type { TlsIdentity } from '../platform/tls.ts';
+import { type Party, serverNameOf } from '../platform/certificate-identity.ts';
 import { listenForParties, type SocketAddress } from '../platform/tls-sockets.ts';
-import type { RecordStore } from './record-store.ts';
+import { type AnswerOptions, answerRequest, failure } from './answer-request.ts';
+import { BoundedLog } from './bounded-log.ts';
+import type { ClusterIdentities } from './cluster-identities.ts';
+import {
+  type ClusterLimit,
+  type ClusterLimitFigures,
+  clusterLimitFigures,
+  ClusterLimits,
+  connectionsMax,
+  handshakesMax,
+} from './cluster-limits.ts';
 
 const handshakeDeadlineMs = 5000;
 /** A connection on which nothing was asked or answered for so long is closed. */
 const idleDeadlineMs = 10_000;
 /** How long a connection that broke the protocol is kept, so that the node can read why. */
 const lingerMs = 1000;
-const connectionsMax = 256;
 /** Requests of one connection that wait for their turn; reading pauses above. */
 const waitingRequestsMax = 16;
+/** Answers that a node does not read; above, its connection ends. */
+const unreadBytesMax = 64 * 1024;
 
-export interface WitnessOptions {
+export interface WitnessServerOptions extends AnswerOptions {
   readonly listen: SocketAddress;
-  readonly identity: TlsIdentity;
-  readonly store: RecordStore;
-  readonly log: Log;
+  readonly clusters: ClusterIdentities;
+  /** Of each cluster; absent: `clusterLimitFigures`. */
+  readonly limits?: ClusterLimitFigures;
 }
 
 export interface WitnessServer {
   readonly address: SocketAddress;
+  connectionCount(clusterId: string): number;
+  /** To be called when the clusters have changed: the connections of those that are gone end. */
+  clustersChanged(withdrawn: readonly string[]): void;
   /** Closes the address and all connections; what is under way in the store goes on, unanswered. */
   close(): Promise<void>;
 }
 
 /** Throws `WorldError` port-in-use or listen-failed. */
-export async function startWitnessServer(options: WitnessOptions): Promise<WitnessServer> {
-  const { log } = options;
-  return await listenForParties({
-    address: options.listen,
-    identity: options.identity,
+export async function startWitnessServer(options: WitnessServerOptions): Promise<WitnessServer> {
+  const { clusters, listen, log, metrics } = options;
+  const nowMs = (): number => performance.now();
+  const limits = new ClusterLimits(nowMs, options.limits ?? clusterLimitFigures);
+  const strangers = new BoundedLog(log, nowMs);
+  const socketsOf = new Map<string, Set<TLSSocket>>();
+
+  const overLimit = (clusterId: string, limit: ClusterLimit): WorldError => {
+    metrics.rateLimited.inc({ cluster: clusterId, limit });
+    return new WorldError('limit-reached', {
+      wanted: `cluster ${clusterId} within its limit of ${limit}`,
+      found: 'more than a pair that works asks for',
+      next: 'look at the logs of its modules; the other clusters are served on',
+    });
+  };
+  const reject = (error: WorldError): void => {
+    metrics.connectionsRejected.inc({ code: error.code });
+    strangers.warn('connection-rejected', { code: error.code, because: error.message });
+  };
+  const connected = (socket: TLSSocket, party: Party): void => {
+    const { clusterId } = party;
+    if (!limits.opens(clusterId)) {
+      socket.on('error', () => undefined);
+      socket.destroy();
+      return reject(overLimit(clusterId, 'connections'));
+    }
+    const sockets = socketsOf.get(clusterId) ?? new Set();
+    socketsOf.set(clusterId, sockets.add(socket));
+    metrics.connections.inc({ cluster: clusterId });
+    socket.once('close', () => {
+      limits.closes(clusterId);
+      metrics.connections.dec({ cluster: clusterId });
+      sockets.delete(socket);
+    });
+    serve(socket, party, options, () =>
+      limits.admitsRequest(clusterId) ? undefined : overLimit(clusterId, 'request-rate'),
+    );
+  };
+
+  const listener = await listenForParties({
+    address: listen,
+    identity: clusters.first,
+    clusters: {
+      identityFor: (serverName) => clusters.byServerName(serverName),
+      admit: (serverName) => {
+        const clusterId = clusters.byServerName(serverName)?.self.clusterId;
+        if (clusterId === undefined) {
+          // It goes on, so that the dialler learns by our certificate that it is at the wrong witness.
+          strangers.warn('cluster-unknown', { serverName, wanted: serverNameOf('CLUSTER') });
+          return undefined;
+        }
+        return limits.admitsHello(clusterId) ? undefined : overLimit(clusterId, 'connection-rate');
+      },
+    },
     expected: { role: 'node' },
     handshakeDeadlineMs,
     connectionsMax,
-    connected: (socket, party) => serve(socket, party, options),
-    rejected: (error) => log.warn('connection-rejected', { code: error.code, because: error.message }),
+    handshakesMax,
+    connected,
+    rejected: reject,
   });
+  return {
+    address: listener.address,
+    connectionCount: (clusterId) => limits.connectionCount(clusterId),
+    clustersChanged: (withdrawn) => {
+      listener.useIdentity(clusters.first);
+      for (const clusterId of withdrawn)
+        for (const socket of socketsOf.get(clusterId) ?? []) socket.destroy();
+    },
+    close: () => listener.close(),
+  };
 }
 
-function failure(id: number | null, code: WitnessFailureCode, message: string): WitnessResponse {
-  return { id, kind: 'failure', code, message: message.slice(0, 1000) };
-}
-
-/** Carries out one request; never throws for what the world does. */
-async function answerRequest(
-  request: WitnessRequest,
+/** Speaks with one node until the connection ends. `admit` answers why a request is not carried out. */
+function serve(
+  socket: TLSSocket,
   party: Party,
-  { store, log }: WitnessOptions,
-): Promise<WitnessResponse> {
-  const { id, moduleId } = request;
-  const key = { clusterId: party.clusterId, moduleId };
-  try {
-    if (request.op === 'read') {
-      return { id, kind: 'record', record: (await store.read(key)) ?? null };
-    }
-    if (request.store !== null && request.store !== store.id) return { id, kind: 'other-store' };
-    const { expected, next } = request;
-    if (next.holder !== 'both' && next.holder !== party.name) {
-      const because = `node ${party.name} may claim for itself or for both, not for ${next.holder}`;
-      return failure(id, 'request-rejected', because);
-    }
-    const { action, rule, because } = await store.swap(key, expected ?? undefined, next);
-    const { generation, holder, operationId } = next;
-    log.info('swap', { ...key, node: party.name, generation, holder, operationId, rule, because });
-    switch (action.kind) {
-      case 'write':
-      case 'already':
-        return { id, kind: 'granted', record: action.record };
-      case 'refuse':
-        return { id, kind: 'refused', record: action.record ?? null };
-      case 'reject':
-        return failure(id, 'request-rejected', `${rule}: ${because}`);
-      default:
-        return assertNever(action, 'answer of a swap');
-    }
-  } catch (error) {
-    if (!(error instanceof WorldError)) throw error;
-    log.error('request-failed', { ...key, node: party.name, code: error.code, because: error.message });
-    return failure(id, error.code === 'record-damaged' ? 'record-damaged' : 'storage-failed', error.message);
-  }
-}
-
-/** Speaks with one node until the connection ends. */
-function serve(socket: TLSSocket, party: Party, options: WitnessOptions): void {
+  options: WitnessServerOptions,
+  admit: () => WorldError | undefined,
+): void {
   const lines = new LineCutter();
   const waiting: Uint8Array[] = [];
+  const { log } = options;
   let busy = false;
   let overlong = false;
 
   const say = (response: WitnessResponse): void => {
-    if (!socket.destroyed) socket.write(encodeLine(response));
+    if (socket.destroyed) return;
+    socket.write(encodeLine(response));
+    if (socket.writableLength > unreadBytesMax) socket.destroy();
   };
   const violate = (problem: string): void => {
     waiting.length = 0;
-    options.log.warn('protocol-violation', { node: party.name, because: problem });
+    log.warn('protocol-violation', { clusterId: party.clusterId, node: party.name, because: problem });
     say(failure(null, 'protocol-violation', problem));
     socket.removeListener('data', arrived);
     socket.end();
@@ -128,7 +162,12 @@ function serve(socket: TLSSocket, party: Party, options: WitnessOptions): void {
     for (let line = waiting.shift(); line !== undefined; line = waiting.shift()) {
       const request = parseRequest(line);
       if (!request.ok) return violate(request.problem);
-      say(await answerRequest(request.value, party, options));
+      const limit = admit();
+      say(
+        limit === undefined
+          ? await answerRequest(request.value, party, options)
+          : failure(request.value.id, 'request-rejected', limit.message),
+      );
       if (waiting.length < waitingRequestsMax && !overlong) socket.resume();
     }
     busy = false;
@@ -142,17 +181,20 @@ function serve(socket: TLSSocket, party: Party, options: WitnessOptions): void {
   };
 
   socket.setTimeout(idleDeadlineMs, () => socket.destroy());
-  socket.on('error', (error) =>
-    options.log.debug('connection-ended', { node: party.name, because: error.message }),
-  );
+  socket.on('error', (error) => log.debug('connection-ended', { node: party.name, because: error.message }));
   socket.on('data', arrived);
   socket.write(
     encodeLine({
       hello: {
         protocol: witnessProtocolVersion,
-        witness: options.identity.self.name,
+        witness: partyNameOf(options.clusters, party.clusterId),
         store: options.store.id,
       },
     }),
   );
+}
+
+/** Under which name the witness is known to a cluster. */
+function partyNameOf(clusters: ClusterIdentities, clusterId: string): string {
+  return (clusters.byServerName(serverNameOf(clusterId)) ?? clusters.first).self.name;
 }

@@ -23,7 +23,7 @@ describe('slow disk', () => {
 
   it('is told before anything happens, with its longest wait, until none was long for a while', () => {
     let nowMs = 0;
-    const decisions = new DecisionLog(silentLog, () => '');
+    const decisions = new DecisionLog(silentLog, () => '', 'VM');
     const slow = new SlowDisk({
       hungAfterMs,
       decisions,

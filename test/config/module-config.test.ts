@@ -340,6 +340,13 @@ describe('module configuration', () => {
     expect(() => parse(bomb)).to.throw(WorldError, 'valid YAML');
   });
 
+  it('the example of an arbiter in etcd in the documentation is valid', () => {
+    const page = readFileSync(new URL('../../docs/etcd.md', import.meta.url), 'utf8');
+    const example = /```yaml\n# arbiter in etcd\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+    const { arbiter } = parse(valid.replace(/arbiter: .*\n/, example));
+    expect(arbiter).to.have.property('kind', 'etcd');
+  });
+
   it('the example in the documentation is valid', () => {
     const page = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
     const example = /```yaml\n# module.yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';

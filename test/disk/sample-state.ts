@@ -37,6 +37,7 @@ const anyRecord: fc.Arbitrary<ArbiterRecord> = fc.record({
   holder: nodeName,
   operationId: anyId,
 });
+const timeOfDay = fc.date({ noInvalidDate: true, min: new Date(0) }).map((date) => date.toISOString());
 const sizeBytes = fc.oneof(fc.integer({ min: 1, max: 2 ** 31 }), fc.constantFrom(2 ** 40, 64 * 2 ** 40));
 
 /** Every state that the format can hold, as far as one knows. */
@@ -65,5 +66,9 @@ export const anyState: fc.Arbitrary<PersistentState> = fc.record({
     { nil: undefined },
   ),
   arbiterStore: anyId,
+  wish: fc.constantFrom('prim', 'second'),
+  inSyncAt: timeOfDay,
+  aloneSince: timeOfDay,
+  splitSince: timeOfDay,
   bootId: anyId,
 });

@@ -4,7 +4,7 @@
  */
 import { expect } from 'chai';
 import type { WorldError } from '../../src/base/errors.ts';
-import type { ImageConsent } from '../../src/cluster/start-from-image.ts';
+import type { ForcedConsent } from '../../src/cluster/forced-start.ts';
 import type { SimulatedHost } from '../simulation/simulated-host.ts';
 import type { World } from '../simulation/world.ts';
 import { story } from './story.ts';
@@ -27,15 +27,16 @@ function loseSourceInResync(world: World): void {
 
 function fromImage(
   host: SimulatedHost,
-  consent: Partial<ImageConsent>,
+  consent: Partial<ForcedConsent>,
 ): () => WorldError | 'done' | undefined {
   let answer: WorldError | 'done' | undefined;
-  const whole = { loseSince: undefined, peerIsOff: undefined, ...consent };
-  host.mirror?.operator.primFromImage(whole, (error) => (answer = error ?? 'done'));
+  const whole = { kind: 'kept-image', loseSince: undefined, peerIsOff: undefined, ...consent } as const;
+  host.mirror?.forcedStart.start(whole, (error) => (answer = error ?? 'done'));
   return () => answer;
 }
 
-const consentOf = ({ images }: SimulatedHost): ImageConsent => ({
+const consentOf = ({ images }: SimulatedHost): ForcedConsent => ({
+  kind: 'kept-image',
   loseSince: images.complete?.contentOf,
   peerIsOff: 'A',
 });

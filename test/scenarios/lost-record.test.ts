@@ -39,6 +39,21 @@ describe('the records of the arbiter are lost', () => {
       inSyncAgain(world);
     }));
 
+  it('or only that of this module was deleted by hand, and then a node is lost: the other does not start', () =>
+    story(68, (world) => {
+      world.startPair();
+      world.arbiter.record = undefined;
+      world.a.losePower();
+      world.run(20_000);
+      expect(world.primary()).to.equal(undefined);
+      expect(world.arbiter.record).to.equal(undefined);
+      expect(world.b.mirror?.claims.obstacle).to.match(/no record/u);
+      expect(recreate(world, world.b, 'A')).to.equal(undefined);
+      world.expect('the VM runs on B', () => world.primary() === world.b, 10_000);
+      world.a.boot();
+      inSyncAgain(world);
+    }));
+
   it('and made anew by command while the pair is in sync: afterwards each node may take over as ever', () =>
     story(61, (world) => {
       world.startPair();

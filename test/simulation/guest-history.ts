@@ -160,7 +160,9 @@ export class GuestHistory {
   #nowFlushed(request: Request): void {
     request.flushed = true;
     this.#eachSector(request, (sector) => {
-      const list = this.#sectors.get(sector) as Request[];
+      const list = this.#sectors.get(sector);
+      // The history it was asked for in was given up.
+      if (list === undefined) return;
       this.#sectors.set(
         sector,
         list.filter((each) => each.ended >= request.begun),

@@ -137,8 +137,8 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
       },
       {
         file: claims,
-        find: '        (replica, flushed) => replica.device.flush(completion(flushed)),\n',
-        replace: '        (_replica, flushed) => flushed(true),\n',
+        find: '(replica, flushed) => replica.device.flush(completion(flushed)), then),',
+        replace: '(_replica, flushed) => flushed(true), then),',
       },
     ],
   },

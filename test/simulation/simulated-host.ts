@@ -449,6 +449,7 @@ export class SimulatedHost implements GuestHost, LossCount {
       done(error);
     };
     if (verb === 'start' || verb === 'stop' || verb === 'swap') mirror[verb](answered);
+    else if (verb === 'prim') mirror.operator.prim(answered, mirror.state.peer);
     else mirror.operator[verb](answered);
   }
 

@@ -10,7 +10,6 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { stringify } from 'yaml';
 import type { Arbiter, ArbiterAnswer, ReadAnswer } from '../../src/arbiter/arbiter.ts';
@@ -21,13 +20,12 @@ import {
   issueCertificate,
   writeIdentity,
 } from '../../src/platform/pki.ts';
+import { programPath } from '../../src/platform/program-path.ts';
 import type { TlsIdentity } from '../../src/platform/tls.ts';
 import type { SocketAddress } from '../../src/platform/tls-sockets.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { identityOf, loopback } from '../platform/loopback-pair.ts';
 
-const program = fileURLToPath(new URL('../../src/witness/main.ts', import.meta.url));
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const startDeadlineMs = 20_000;
 const killRounds = 8;
 const moduleCount = 4;
@@ -75,8 +73,9 @@ describe('witness process', function () {
   }
 
   function launch(before: readonly string[] = []): ChildProcess {
-    const command = [...before, process.execPath, '--import', 'tsx', program, '--config', configFile];
-    const child = spawn(command[0] ?? '', command.slice(1), { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const program = programPath('src/witness/main');
+    const command = [...before, process.execPath, program, '--config', configFile];
+    const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
     children.push(child);
     return child;
   }
@@ -229,7 +228,7 @@ describe('witness process', function () {
     await writeIdentity(directory, 'alpha', node, authority.certificatePem);
     const asNode = { ca: 'ca.pem', cert: 'alpha.pem', key: 'alpha.key.pem' };
     expect(await startRefusedWith({ listen, tls: asNode, dataDir: 'data' })).to.match(
-      /^certificate-rejected: wanted the certificate of a witness in tls\.cert; found that of node alpha/,
+      /^certificate-rejected: wanted the certificate of a witness in .*alpha\.pem; found that of node alpha/,
     );
     expect(await startRefusedWith({ listen: { host: '192.0.2.1', port: 0 }, tls, dataDir: 'data' })).to.match(
       /^listen-failed: wanted to listen on 192\.0\.2\.1:0; found EADDRNOTAVAIL/,
@@ -268,7 +267,7 @@ function stepOf(line: string, data: string): string | undefined {
   if (/\s(write|writev)\(\d+<TCP/.test(line)) return 'network';
   if (!line.includes(data)) return undefined;
   if (/openat\(.*\.record", O_RDONLY/.test(line)) return 'load';
-  if (/rename\(/.test(line)) return 'rename';
+  if (/rename\(.*\.record"/.test(line)) return 'rename';
   if (/(fsync|fdatasync)\(\d+<[^>]*\.tmp>/.test(line)) return 'flush-file';
   return /fsync\(\d+<[^>]*\/data>/.test(line) ? 'flush-directory' : undefined;
 }

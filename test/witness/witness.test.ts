@@ -13,7 +13,8 @@ import type { ArbiterRecord } from '../../src/disk/state.ts';
 import { createClusterAuthority } from '../../src/platform/pki.ts';
 import { dialOptions, listenerOptions, type TlsIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
-import { parseWitnessConfig } from '../../src/witness/config.ts';
+import { ClusterIdentities } from '../../src/witness/cluster-identities.ts';
+import { WitnessMetrics } from '../../src/witness/metrics.ts';
 import { RecordStore } from '../../src/witness/record-store.ts';
 import { startWitnessServer, type WitnessServer } from '../../src/witness/server.ts';
 import { clusterOfTwo, identityOf, loopback, until } from '../platform/loopback-pair.ts';
@@ -41,15 +42,12 @@ describe('witness', () => {
   });
   beforeEach(async () => {
     directory = mkdtempSync(path.join(os.tmpdir(), 'vmpair-witness-'));
-    store = await RecordStore.open(directory, (error) => {
-      throw error;
+    store = await RecordStore.open(directory, {
+      fatal: (error) => {
+        throw error;
+      },
     });
-    server = await startWitnessServer({
-      listen: { host: loopback, port: 0 },
-      identity: witness,
-      store,
-      log: silentLog,
-    });
+    server = await serveOn(ClusterIdentities.of(witness));
   });
   afterEach(async () => {
     for (const close of closing) close();
@@ -59,6 +57,14 @@ describe('witness', () => {
     rmSync(directory, { recursive: true });
   });
 
+  const serveOn = (clusters: ClusterIdentities): Promise<WitnessServer> =>
+    startWitnessServer({
+      listen: { host: loopback, port: 0 },
+      clusters,
+      store,
+      log: silentLog,
+      metrics: new WitnessMetrics(),
+    });
   const clientOf = (
     identity: TlsIdentity,
     options: Partial<ConstructorParameters<typeof WitnessArbiter>[0]> = {},
@@ -162,27 +168,6 @@ describe('witness', () => {
       record: undefined,
       store: store.id,
     });
-  });
-
-  it('one witness, two clusters: the certificate decides whose record it is', async () => {
-    const other = await clusterOfTwo('c2');
-    const authorities = [...witness.authorities, ...other.alpha.authorities];
-    const shared = await startWitnessServer({
-      listen: { host: loopback, port: 0 },
-      identity: { ...witness, authorities },
-      store,
-      log: silentLog,
-    });
-    closing.push(() => void shared.close());
-    const address = shared.address;
-    // The certificate of this witness is of c1: nodes of c2 need a witness certificate of theirs to trust it.
-    const refused = await read(clientOf({ ...other.alpha, authorities }, { address }));
-    expect(refused)
-      .to.have.property('because')
-      .that.matches(/witness of cluster c2|witness .* of cluster c2/);
-    await swap(clientOf(cluster.alpha, { address }), undefined, record(1, 'both'));
-    expect(await store.read({ clusterId: 'c1', moduleId: 'vm1' })).to.deep.equal(record(1, 'both'));
-    expect(await store.read({ clusterId: 'c2', moduleId: 'vm1' })).to.equal(undefined);
   });
 
   it('the witness answers under another name than the configured one', async () => {
@@ -314,28 +299,5 @@ describe('witness', () => {
       () => `no more than ${before} sockets; there are ${socketCount()}`,
       () => socketCount() <= before,
     );
-  });
-
-  it('a configuration with mistakes is refused with the path of each', () => {
-    const good = 'listen: {host: 127.0.0.1, port: 7000}\ntls: {ca: a, cert: /b, key: c}\ndataDir: data\n';
-    expect(parseWitnessConfig('/etc/vmpair/witness.yaml', good)).to.deep.equal({
-      listen: { host: '127.0.0.1', port: 7000 },
-      tls: { ca: '/etc/vmpair/a', cert: '/b', key: '/etc/vmpair/c' },
-      dataDir: '/etc/vmpair/data',
-    });
-    const bad = 'listen: {host: "", port: 70000}\ntls: {ca: a, cert: 1}\ndatadir: data\n';
-    const parse = () => parseWitnessConfig('w.yaml', bad);
-    for (const problem of [
-      /listen\.host: /,
-      /listen\.port: /,
-      /tls\.cert: /,
-      /tls\.key: /,
-      /dataDir: /,
-      /datadir/,
-    ]) {
-      expect(parse).to.throw(problem);
-    }
-    expect(parse).to.throw(/^config-invalid: wanted w\.yaml:1: /);
-    expect(() => parseWitnessConfig('w.yaml', 'a: [')).to.throw(/^config-invalid: .*valid YAML/);
   });
 });

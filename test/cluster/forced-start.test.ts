@@ -1,15 +1,15 @@
-/** The lineage of a start from a kept image: no later meeting may take it, or the old source, for the past of the other. */
+/** The lineage of a forced start: no later meeting may take it, or the old source, for the past of the other. */
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { decideResync } from '../../src/cluster/decide-resync.ts';
 import { factsOfState } from '../../src/cluster/dry-run.ts';
-import { lineageAfter } from '../../src/cluster/start-from-image.ts';
+import { lineageAfter } from '../../src/cluster/forced-start.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
 import { id, sampleState } from '../disk/sample-state.ts';
 
 const data = fc.constantFrom('up-to-date' as const, 'outdated' as const, 'inconsistent' as const);
 
-describe('the lineage after a start from a kept image', () => {
+describe('the lineage after a forced start', () => {
   it('has diverged from the old source, whatever that did since, and neither is ever overwritten', () => {
     const counts = { common: fc.integer({ min: 1, max: 6 }), since: fc.nat({ max: 4 }) };
     fc.assert(
@@ -48,10 +48,15 @@ describe('the lineage after a start from a kept image', () => {
             'refuse',
             common > 1 ? 'split-brain' : 'unrelated-data',
           ]);
-          expect(after.base).to.equal(undefined);
+          expect(after.base).to.equal(worth === 'inconsistent' ? undefined : restored.base);
         },
       ),
     );
+  });
+
+  it('is the one that it has when it went on before the arbiter answered', () => {
+    const next = { generation: 3, holder: 'A', operationId: sampleState.path.at(-1) as string };
+    expect(lineageAfter(sampleState, next).path).to.deep.equal(sampleState.path);
   });
 
   it('of an ordinary claim goes on from the whole path and keeps the base', () => {
