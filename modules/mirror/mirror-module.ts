@@ -40,6 +40,7 @@ import {
 } from '../../src/platform/metadata-file.ts';
 import { newLoopWrites } from '../../src/platform/loop-writes.ts';
 import { NbdListener } from '../../src/platform/nbd-listener.ts';
+import { SideFiles } from '../../src/platform/side-files.ts';
 import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
@@ -70,6 +71,7 @@ export class MirrorModule {
   readonly #listeners: NbdListener[] = [];
   readonly #driver: VmDriver | undefined;
   readonly #runFile: string;
+  readonly #sideFiles: SideFiles;
   #control: ControlServer | undefined;
 
   /** Opens and locks what the module needs. Throws `WorldError`; then nothing has been changed. */
@@ -124,6 +126,10 @@ export class MirrorModule {
     this.paths = modulePaths(node.runtimeDir, config.name);
     this.#runFile = runWishFile(config.metadata[node.node] as string);
     const { metadata, hypervisor } = parts;
+    this.#sideFiles = new SideFiles(
+      { clusterId: config.clusterId, moduleId: config.moduleId, node: node.node },
+      config.volumes.map(({ file, sizeBytes }) => ({ file: file[node.node] as string, sizeBytes })),
+    );
     this.#driver =
       hypervisor === undefined
         ? undefined
@@ -153,6 +159,7 @@ export class MirrorModule {
         timers: config.timers,
         vmName: config.name,
         failover: config.failover,
+        allowSplitBrain: config.arbiter.kind === 'none' && config.arbiter.allowSplitBrain,
         preferred: config.preferred,
         bootId: parts.bootId,
         instance: this.instance,
@@ -199,6 +206,7 @@ export class MirrorModule {
           ),
         exports: { serve: (available, because) => this.#serve(available, because) },
         keptImages: parts.images,
+        sideFiles: this.#sideFiles,
         verifyReports: openVerifyReports(config.metadata[node.node] as string, log),
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
@@ -254,6 +262,11 @@ export class MirrorModule {
   beginAnew(): void {
     this.#log.info('module-begins-anew', {});
     process.exit(1);
+  }
+
+  /** Files with the blocks of copies that were given up. */
+  sideFiles(): readonly string[] {
+    return this.#sideFiles.list();
   }
 
   nbdUri(volume: string): string {

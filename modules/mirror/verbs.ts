@@ -1,6 +1,6 @@
 /** What a module answers on its control socket. */
 import { z } from 'zod';
-import type { ModuleStatus } from '../../src/base/status.ts';
+import type { ModuleStatus, SplitStatus } from '../../src/base/status.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import { withVmName } from '../../src/base/hint.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
@@ -19,6 +19,7 @@ const primArgs = z.strictObject({
   loseSince: named,
   peerIsOff: named,
 });
+const resolveArgs = z.strictObject({ keep: z.string().max(100), loseSince: named });
 const secondArgs = z.strictObject({ full: z.boolean().optional(), giveUp: named });
 
 const peerIsOffArgs = z.strictObject({ peerIsOff: z.string().max(100).optional() });
@@ -98,6 +99,9 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       if (full !== true) return started((done) => mirror.operator.second(done));
       return run((done) => mirror.operator.secondFull(giveUp, done));
     }),
+    resolve: verb(resolveArgs, ({ keep, loseSince }) =>
+      run((done) => mirror.resolve.start(keep, loseSince, done)),
+    ),
     stop: verb(noArgs, async () => {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
       await run((done) => mirror.stop(done));
@@ -125,6 +129,10 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
 
 function addressText({ host, port }: Endpoint): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function namedSplit(split: SplitStatus | undefined, name: string): SplitStatus | undefined {
+  return split && { ...split, because: withVmName(split.because, name) };
 }
 
 function moduleStatus(module: MirrorModule): ModuleStatus {
@@ -160,6 +168,8 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     resync: pairing.progress,
     lastResync: pairing.lastResync,
     verify: mirror.verify.report,
+    split: namedSplit(mirror.splitBrain.status, config.name),
+    sideFiles: module.sideFiles(),
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
     fence: mirror.fencing.status,
     counters: {

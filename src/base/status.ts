@@ -126,6 +126,34 @@ export interface NetworkStatus {
   readonly because: string;
 }
 
+export interface SplitRange {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** What one node wrote since the copies were equal, as whole blocks; after a crash, whole extents. */
+export interface SplitSide {
+  readonly node: NodeName;
+  /** Time of day when it went on alone. */
+  readonly since: string | undefined;
+  readonly writtenBytes: number;
+  readonly volumes: readonly {
+    readonly name: string;
+    readonly writtenBytes: number;
+    readonly ranges: readonly SplitRange[];
+    /** Further ranges that are not listed. */
+    readonly rangesOmitted: number;
+  }[];
+}
+
+export interface SplitStatus {
+  /** Time of day. */
+  readonly seenAt: string;
+  readonly because: string;
+  /** This node, then the peer when it has told. */
+  readonly sides: readonly SplitSide[];
+}
+
 export interface VolumeStatus {
   readonly name: string;
   readonly sizeBytes: number;
@@ -157,6 +185,10 @@ export interface ModuleStatus {
   readonly verify: VerifyReport | undefined;
   /** `undefined` while nobody needs one. */
   readonly keptImage: KeptImageStatus | undefined;
+  /** Both copies went on alone, and none was given up yet. */
+  readonly split: SplitStatus | undefined;
+  /** Files with the blocks of copies that were given up; they stay until they are deleted by hand. */
+  readonly sideFiles?: readonly string[];
   /** `undefined`: no fence is configured. */
   readonly fence: FenceStatus | undefined;
   readonly counters: Readonly<Record<string, number>>;

@@ -10,6 +10,8 @@ import { moduleText, supervisedText } from './status-text.ts';
 
 /** Deadline of a command that changes what runs, ms: longer than a guest may take to shut down. */
 const commandDeadlineMs = 120_000;
+/** Of `resolve`, ms: everything that one node wrote is copied first. */
+const resolveDeadlineMs = 6 * 3_600_000;
 /** Where the run-time files of this host's modules are, unless the command line says otherwise. */
 const defaultRuntimeDir = '/run/vmpair';
 
@@ -26,6 +28,11 @@ interface PrimOptions extends ControlOptions {
   readonly withoutArbiter?: boolean;
   readonly loseSince?: string;
   readonly peerIsOff?: string;
+}
+
+interface ResolveOptions extends ControlOptions {
+  readonly keep: string;
+  readonly loseSince?: string;
 }
 
 interface SecondOptions extends ControlOptions {
@@ -122,6 +129,20 @@ export function addModuleCommands(program: Command): void {
       const args = { ...(full === true ? { full } : {}), ...(giveUp === undefined ? {} : { giveUp }) };
       const result = await callOnce(controlOf(vm, options), 'second', args, commandDeadlineMs);
       printResult(options.json ?? false, result, () => 'second: done');
+    });
+  onModule(
+    program.command('resolve').description('end a split brain: keep one copy, and give the other one up'),
+  )
+    .requiredOption('--keep <node>', 'the node whose copy is kept; the command may be given on either node')
+    .option(
+      '--lose-since <time>',
+      'give up what the other one wrote since; the command without it says the time',
+    )
+    .action(async (vm: string | undefined, options: ResolveOptions) => {
+      const { keep, loseSince } = options;
+      const args = { keep, ...(loseSince === undefined ? {} : { loseSince }) };
+      const result = await callOnce(controlOf(vm, options), 'resolve', args, resolveDeadlineMs);
+      printResult(options.json ?? false, result, () => `resolve: the copy of ${keep} is kept`);
     });
   for (const [verbName, description] of Object.entries(moduleVerbs)) {
     onModule(program.command(verbName).description(description)).action(

@@ -5,6 +5,7 @@ import type {
   ModuleStatus,
   NetworkStatus,
   ResyncProgress,
+  SplitSide,
   VerifyReport,
 } from '../base/status.ts';
 import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
@@ -60,6 +61,22 @@ function networkText({ network, own, peer, state, forMs, heardMs, because }: Net
   return `  network ${network}, ${own} to ${peer}: ${state} for ${seconds(forMs)}, heard ${seconds(heardMs)} ago${why}`;
 }
 
+/** What one node wrote to one volume since the split, and where. */
+function splitText(
+  node: string,
+  since: string | undefined,
+  { name, writtenBytes, ranges, rangesOmitted }: SplitSide['volumes'][number],
+): string[] {
+  const from = since === undefined ? '' : ` since ${since}`;
+  const shown = ranges.slice(0, rangesShown);
+  const more = ranges.length - shown.length + rangesOmitted;
+  return [
+    `  ${node} wrote ${sizeText(writtenBytes)} of ${name}${from}`,
+    ...shown.map(({ offsetBytes, lengthBytes }) => `    at ${offsetBytes}, ${sizeText(lengthBytes)}`),
+    ...(more > 0 ? [`    and ${more} more`] : []),
+  ];
+}
+
 export function moduleText(status: ModuleStatus): string {
   const { axes } = status;
   const lines = [
@@ -73,6 +90,9 @@ export function moduleText(status: ModuleStatus): string {
       `  ${volume.name}: ${sizeText(volume.sizeBytes)}, ${sizeText(volume.dirtyBytes)} dirty, ${volume.nbd}`,
     );
   }
+  for (const { node, since, volumes } of status.split?.sides ?? [])
+    for (const volume of volumes) lines.push(...splitText(node, since, volume));
+  for (const file of status.sideFiles ?? []) lines.push(`  blocks of a copy that was given up: ${file}`);
   if (status.fence !== undefined) lines.push(`  ${fenceText(status.fence)}`);
   if (status.keptImage !== undefined) lines.push(`  ${status.keptImage.because}`);
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);

@@ -25,9 +25,9 @@ export interface Timers {
 /**
  * What is known of the peer now. `out`: it said that its disk does not work and that no VM runs there. `new`: it is connected and holds
  * nothing of this module, as a new node or one with new hardware does; it runs no VM, and cannot tell whether this copy is
- * the latest. Neither is worth waiting for.
+ * the latest. `split`: it is connected, and went on alone as well; this node is on its own. None of them is worth waiting for.
  */
-export type PeerSight = 'silent' | 'answers' | 'out' | 'new';
+export type PeerSight = 'silent' | 'answers' | 'out' | 'new' | 'split';
 
 export interface AloneSituation {
   readonly started: boolean;
@@ -45,7 +45,8 @@ export interface AloneSituation {
   /** This host lost its page cache since its copy was last in sync. */
   readonly rebooted: boolean;
   readonly preferred: boolean;
-  readonly arbiter: 'record' | 'none';
+  /** `split-brain-allowed`: there is none, and both nodes may go on alone. */
+  readonly arbiter: 'record' | 'none' | 'split-brain-allowed';
   readonly failover: boolean;
   /** The operator asked for `prim`. */
   readonly forced: boolean;
@@ -67,7 +68,7 @@ export interface AloneRow {
 const isUpToDate: Test = ({ data }) => data === 'up-to-date';
 /** Or it said itself that there is nothing to wait for. */
 const silentFor = ({ silenceMs, peer }: AloneSituation, waitMs: number): boolean =>
-  peer === 'out' || peer === 'new' || silenceMs >= waitMs;
+  peer === 'out' || peer === 'new' || peer === 'split' || silenceMs >= waitMs;
 
 /**
  * Also when the operator asks: the other side's VM may still run. After a boot the peer may be booting too, and may hold what
@@ -79,6 +80,7 @@ const claimDelayMs = (situation: AloneSituation, { claimAfterMs }: Timers): numb
 const lostPeer = ({ peer, silenceMs }: AloneSituation): string => {
   if (peer === 'out') return 'the disk of the peer does not work, and no VM runs there';
   if (peer === 'new') return 'the peer holds nothing of this module, and no VM runs there';
+  if (peer === 'split') return 'the peer went on alone as well';
   return `the peer has been silent for ${seconds(silenceMs)}`;
 };
 
@@ -141,7 +143,7 @@ export const aloneTable: readonly AloneRow[] = [
   {
     rule: 'primary-without-arbiter',
     action: 'go-on-without-arbiter',
-    matches: ({ primary, arbiter }) => primary && arbiter === 'none',
+    matches: ({ primary, arbiter }) => primary && arbiter !== 'record',
     because: (situation) => `${lostPeer(situation)} and there is no arbiter to ask`,
   },
   {
@@ -182,6 +184,12 @@ export const aloneTable: readonly AloneRow[] = [
     action: 'claim',
     matches: ({ forced }) => forced,
     because: () => 'the operator asked this node to be primary',
+  },
+  {
+    rule: 'split-brain-allowed',
+    action: 'go-on-without-arbiter',
+    matches: ({ arbiter }) => arbiter === 'split-brain-allowed',
+    because: (situation) => `${lostPeer(situation)}, and the configuration allows a split brain`,
   },
   {
     rule: 'secondary-lost-peer',

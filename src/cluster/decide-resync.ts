@@ -41,15 +41,39 @@ export function compareLineage(mine: CopyFacts, theirs: CopyFacts): Lineage {
   const myLast = mine.path.at(-1);
   const theirLast = theirs.path.at(-1);
   if (myLast === theirLast) return 'equal';
-  if (myLast === undefined) return 'theirs-ahead-before-base';
-  if (theirLast === undefined) return 'mine-ahead-before-base';
+  // Bits of both that count from one generation cover all that both did since, whatever that was.
+  const sameBase =
+    mine.base !== undefined && mine.base === theirs.base && mine.data !== 'fresh' && theirs.data !== 'fresh';
+  if (myLast === undefined) return sameBase ? 'theirs-ahead' : 'theirs-ahead-before-base';
+  if (theirLast === undefined) return sameBase ? 'mine-ahead' : 'mine-ahead-before-base';
   if (mine.path.includes(theirLast)) {
-    return isAtOrAfterBase(theirLast, mine.path, mine.base) ? 'mine-ahead' : 'mine-ahead-before-base';
+    const isCovered = sameBase || isAtOrAfterBase(theirLast, mine.path, mine.base);
+    return isCovered ? 'mine-ahead' : 'mine-ahead-before-base';
   }
   if (theirs.path.includes(myLast)) {
-    return isAtOrAfterBase(myLast, theirs.path, theirs.base) ? 'theirs-ahead' : 'theirs-ahead-before-base';
+    const isCovered = sameBase || isAtOrAfterBase(myLast, theirs.path, theirs.base);
+    return isCovered ? 'theirs-ahead' : 'theirs-ahead-before-base';
   }
-  return mine.path.some((id) => theirs.path.includes(id)) ? 'diverged' : 'unrelated';
+  return commonPath(mine.path, theirs.path).length > 0 ? 'diverged' : 'unrelated';
+}
+
+/** The path up to the last operation that the other one has too. */
+export function commonPath(path: readonly OperationId[], other: readonly OperationId[]): OperationId[] {
+  return path.slice(0, path.findLastIndex((id) => other.includes(id)) + 1);
+}
+
+interface Counting {
+  readonly path: readonly OperationId[];
+  readonly base?: OperationId | undefined;
+}
+
+/** Whether the bits of two copies that diverged cover every difference between them. */
+export function bitsCoverSplit(mine: Counting, theirs: Counting): boolean {
+  if (mine.base === undefined || theirs.base === undefined) return false;
+  const last = commonPath(mine.path, theirs.path).at(-1);
+  const countsFrom = ({ path, base }: Counting): boolean =>
+    last !== undefined && isAtOrAfterBase(last, path, base);
+  return mine.base === theirs.base || (countsFrom(mine) && countsFrom(theirs));
 }
 
 function isAtOrAfterBase(
@@ -125,14 +149,15 @@ export const resyncTable: readonly Row[] = [
     matches: (mine, theirs, lineage) =>
       lineage === 'unrelated' && !either((side) => side.data === 'fresh', mine, theirs),
     decide: () => 'refuse',
-    because: () => 'the two copies have no common history; one of them must be given up by hand',
+    because: () =>
+      'the two copies have no common history; nothing was overwritten; give one up with `vmpair resolve VM --keep NODE`',
   },
   {
     rule: 'split-brain',
     matches: (_mine, _theirs, lineage) => lineage === 'diverged',
     decide: () => 'refuse',
     because: () =>
-      'both copies went on alone from a common point; nothing was overwritten, and one of them must be given up by hand',
+      'both copies went on alone from a common point; nothing was overwritten; give one up with `vmpair resolve VM --keep NODE`',
   },
   {
     rule: 'newest-in-doubt',

@@ -67,6 +67,9 @@ function situationOf(mirror: Mirror): DerivedState {
       because: trouble ?? 'stopped; run `vmpair start VM` to start it',
     };
   }
+  const { status: split } = mirror.splitBrain;
+  if (split !== undefined && trouble === undefined)
+    return { state: mirror.serving ? 'ALONE' : 'WAIT', readiness: 'not-ready', because: split.because };
   if (mirror.serving) {
     const state = primary.soloAllowed || phase === 'down' || phase === 'handshake' ? 'ALONE' : 'PRIM';
     if (trouble !== undefined) return { state, readiness: 'not-ready', because: trouble };

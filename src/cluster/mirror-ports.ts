@@ -15,6 +15,7 @@ import type { DiskFileFacts } from './disk-file-facts.ts';
 import type { DoubtMark } from './disk-trouble.ts';
 import type { FenceSetup } from './fencing.ts';
 import type { KeptImagePort } from './kept-image.ts';
+import type { SideFilePort } from './side-files.ts';
 import type { VerifyReportStore } from './verify.ts';
 
 export type VmState = 'none' | 'stopped' | 'starting' | 'running' | 'paused' | 'stopping' | 'unknown';
@@ -43,6 +44,8 @@ export interface MirrorConfig {
   /** Name of the VM, for people. */
   readonly vmName?: string;
   readonly failover: boolean;
+  /** Without an arbiter: a secondary goes on alone too. */
+  readonly allowSplitBrain?: boolean;
   readonly preferred: NodeName | undefined;
   /** This boot of this host. */
   readonly bootId: BootId;
@@ -77,6 +80,8 @@ export interface MirrorPorts {
   inspectFiles(done: (facts: readonly DiskFileFacts[]) => void): void;
   /** `undefined`: no earlier image of a resync target is kept. */
   readonly keptImages?: KeptImagePort;
+  /** `undefined`: the blocks of a copy that is given up cannot be kept, and none is given up. */
+  readonly sideFiles?: SideFilePort;
   /** `undefined`: the report of a verify is kept as long as the process lives. */
   readonly verifyReports?: VerifyReportStore;
   /** The time of day, for people. */

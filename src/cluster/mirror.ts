@@ -43,6 +43,8 @@ import { Pairing } from './pairing.ts';
 import { PeerFacts } from './peer-facts.ts';
 import { ForcedStart } from './forced-start.ts';
 import { decideRunLimitMs } from './run-limit.ts';
+import { Resolve } from './resolve.ts';
+import { frozenBecause, SplitBrain } from './split-brain.ts';
 import { Verify } from './verify.ts';
 
 /** How often the situation is looked at when nothing happens. */
@@ -64,6 +66,8 @@ export class Mirror {
   readonly keptImage: KeptImage;
   readonly newRecord: NewRecord;
   readonly operator: OperatorCommands;
+  readonly splitBrain: SplitBrain;
+  readonly resolve: Resolve;
   readonly forcedStart: ForcedStart;
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
@@ -138,6 +142,7 @@ export class Mirror {
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
         this.newRecord.linkLost();
+        this.resolve.linkLost();
         this.evaluate();
       },
       failed: (because) => {
@@ -200,6 +205,19 @@ export class Mirror {
       },
       ports.arbiter,
       this.replicas,
+    );
+    this.splitBrain = new SplitBrain({ mirror: this, wallTime: () => ports.wallTime() }, clock);
+    this.resolve = new Resolve(
+      {
+        mirror: this,
+        operationId: () => ports.ids.operationId(),
+        standDown: (because, then) => this.#standDown(because, then),
+        alone: () => this.primary.soloAllowed,
+        becomeAlone: () => this.claims.becomeAlone(),
+        begin: (operation) => this.claims.begin(operation),
+        changed: () => this.evaluate(),
+      },
+      { clock, replicas: this.replicas, arbiter: ports.arbiter, sideFiles: ports.sideFiles },
     );
     this.claims = new Claims(
       {
@@ -324,7 +342,7 @@ export class Mirror {
   get operationOpen(): boolean {
     // While the module starts, what an earlier process asked is open and not yet asked again.
     const toBeContinued = this.#starting !== undefined && this.state.pending !== undefined;
-    return this.claims.isOpen || this.forcedStart.underWay || toBeContinued;
+    return this.claims.isOpen || this.forcedStart.underWay || this.resolve.underWay || toBeContinued;
   }
   get channel(): PeerChannel | undefined {
     return this.session.channel;
@@ -357,7 +375,13 @@ export class Mirror {
   #peerSight(): PeerSight {
     if (this.disk.peerOut) return 'out';
     if (this.session.channel === undefined) return 'silent';
+    if (this.pairing.isSplit) return 'split';
     return this.pairing.peerIsNew && this.state.data !== 'fresh' ? 'new' : 'answers';
+  }
+
+  get #arbiterKind(): AloneSituation['arbiter'] {
+    if (this.#ports.arbiter !== undefined || this.fencing.standsAlone) return 'record';
+    return this.config.allowSplitBrain === true ? 'split-brain-allowed' : 'none';
   }
 
   /** What this side says of its copy; `afterBlip`: as if the link had been lost a moment ago. */
@@ -442,7 +466,8 @@ export class Mirror {
     if (this.leaving || this.#ending)
       return done(refusal('no other action under way', 'a stop or swap is', 'wait until it has ended'));
     if (this.run === 'started' && this.#starting === undefined) return done(undefined);
-    if (this.#starting !== undefined) return void this.#starting.push(done);
+    // After whatever was asked for before: that may be a stop.
+    if (this.#starting !== undefined) return void this.#starting.push(() => this.start(done));
     this.run = 'started';
     this.#starting = [done];
     // How long the peer has not heard this node is unknown: it may be about to start the VM. Before any disk is waited for.
@@ -496,6 +521,7 @@ export class Mirror {
     const { phase } = this.pairing;
     if (phase !== 'down' && phase !== 'handshake') this.peerFacts.forget();
     this.verify.look();
+    this.splitBrain.look();
     this.#tick?.cancel();
     if (this.run === 'stopped' || this.#starting !== undefined) return;
     this.#tick = this.#ports.clock.after(evaluateIntervalMs, () => this.evaluate());
@@ -542,10 +568,10 @@ export class Mirror {
       operationOpen: this.operationOpen || this.claims.isFlushing,
       rebooted: this.rebooted,
       preferred: this.preferSelf,
-      arbiter: this.#ports.arbiter === undefined && !this.fencing.standsAlone ? 'none' : 'record',
+      arbiter: this.#arbiterKind,
       failover: this.config.failover,
       forced: this.claims.forced,
-      mayNotClaim: this.claims.obstacle,
+      mayNotClaim: this.splitBrain.isFrozen && !this.serving ? frozenBecause : this.claims.obstacle,
     };
     const asked = this.#isolation.review(decideAlone(situation, timers), situation, timers);
     const decision = this.fencing.review(asked, situation, timers);
@@ -655,6 +681,15 @@ export class Mirror {
       case 'store-changed':
       case 'store-change-refused':
         return this.newRecord.control(message);
+      case 'split-report':
+        this.splitBrain.observe(message);
+        return undefined;
+      case 'resolve':
+      case 'resolve-begin':
+      case 'resolve-ready':
+      case 'resolve-refused':
+      case 'given-up':
+        return this.resolve.control(message);
       case 'give-up':
       case 'give-up-granted':
       case 'give-up-refused':
@@ -689,7 +724,7 @@ export class Mirror {
     if (this.run === 'stopped') return done(undefined);
     if (this.forcedStart.underWay)
       return done(refusal('no other action under way', 'a forced start is', 'wait until it has ended'));
-    if (this.#starting !== undefined) return this.start(() => this.stop(done));
+    if (this.#starting !== undefined) return void this.#starting.push(() => this.stop(done));
     this.departure.stop(done);
   }
 

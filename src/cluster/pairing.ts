@@ -124,6 +124,11 @@ export class Pairing {
     return this.#theirs;
   }
 
+  /** The peer is connected, and the two copies have diverged: no handshake completes. */
+  get isSplit(): boolean {
+    return this.phase === 'handshake' && this.#theirs !== undefined && this.verdict?.action === 'refuse';
+  }
+
   /** The peer is connected and holds nothing of this module. */
   get peerIsNew(): boolean {
     return this.phase === 'handshake' && this.#theirs?.facts.data === 'fresh';

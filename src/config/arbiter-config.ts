@@ -58,7 +58,11 @@ const etcdSchema = z
 export const arbiterSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('witness'), ...endpoint }),
   etcdSchema,
-  z.strictObject({ kind: z.literal('none') }),
+  z.strictObject({
+    kind: z.literal('none'),
+    /** Both nodes may go on alone when they lose each other. */
+    allowSplitBrain: z.boolean('true or false').default(false),
+  }),
 ]);
 
 export type ArbiterConfig = z.infer<typeof arbiterSchema>;

@@ -178,7 +178,8 @@ export class LabCluster {
   async start(): Promise<void> {
     await this.startMachine('witness');
     await Promise.all(labNodes.map((node) => this.startMachine(node)));
-    await this.call('A', 'prim', {}, commandDeadlineMs);
+    // Without an arbiter somebody has to say that nothing runs on the other one.
+    await this.call('A', 'prim', { peerIsOff: 'B' }, commandDeadlineMs);
     await this.call('B', 'start', {}, commandDeadlineMs);
     await this.waitInSync(inSyncDeadlineMs);
   }

@@ -107,6 +107,38 @@ const message = z.discriminatedUnion('type', [
     examinedBytes: z.number(),
     sentBytes: z.number(),
   }),
+  /** Both copies went on alone: what the sender wrote since, for people. */
+  z.strictObject({
+    type: z.literal('split-report'),
+    since: z.string().max(40).optional(),
+    volumes: z
+      .array(
+        z.strictObject({
+          name: z.string().max(64),
+          writtenBytes: z.number().int().min(0),
+          ranges: z
+            .array(
+              z.strictObject({ offsetBytes: z.number().int().min(0), lengthBytes: z.number().int().min(1) }),
+            )
+            .max(64),
+          rangesOmitted: z.number().int().min(0),
+        }),
+      )
+      .max(16),
+  }),
+  /**
+   * Split brain: give your copy up, the operator keeps mine. / I am about to: can you go on with yours? / I can. / Not so. / I have, durably.
+   */
+  z.strictObject({ type: z.literal('resolve'), loseSince: z.string().max(100).optional() }),
+  z.strictObject({ type: z.literal('resolve-begin') }),
+  z.strictObject({ type: z.literal('resolve-ready') }),
+  z.strictObject({
+    type: z.literal('resolve-refused'),
+    wanted: z.string(),
+    found: z.string(),
+    next: z.string(),
+  }),
+  z.strictObject({ type: z.literal('given-up') }),
   /** What do you hold now? / This. For display only, in every phase: nothing is decided by it. */
   z.strictObject({ type: z.literal('facts-request') }),
   z.strictObject({ type: z.literal('facts'), facts: copyFacts, coveredBytes: z.number().int().min(0) }),

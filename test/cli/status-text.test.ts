@@ -55,6 +55,8 @@ describe('texts for people', () => {
       lastResync: undefined,
       verify: undefined,
       keptImage: undefined,
+      split: undefined,
+      sideFiles: [],
       counters: {},
       fence: undefined,
       decisions: [],

@@ -15,7 +15,7 @@ const silencesMs = [0, ...edgesMs.flatMap((edgeMs) => [edgeMs - 1, edgeMs, edgeM
 
 const choices: { readonly [Key in keyof AloneSituation]: readonly AloneSituation[Key][] } = {
   started: booleans,
-  peer: ['silent', 'answers', 'out', 'new'],
+  peer: ['silent', 'answers', 'out', 'new', 'split'],
   primary: booleans,
   namedHolder: booleans,
   alone: booleans,
@@ -25,7 +25,7 @@ const choices: { readonly [Key in keyof AloneSituation]: readonly AloneSituation
   operationOpen: booleans,
   rebooted: booleans,
   preferred: booleans,
-  arbiter: ['record', 'none'],
+  arbiter: ['record', 'none', 'split-brain-allowed'],
   failover: booleans,
   forced: booleans,
   mayNotClaim: [undefined, 'the operator asked this node to be secondary'],

@@ -27,7 +27,7 @@ function expectAll(rules: Readonly<Record<string, Rule>>): void {
 const asksNothing = ({ action }: ReturnType<typeof decideAlone>): boolean =>
   action === 'nothing' || action === 'wait';
 
-const isSilent = (peer: PeerSight): boolean => peer !== 'out' && peer !== 'new';
+const isSilent = (peer: PeerSight): boolean => peer === 'silent' || peer === 'answers';
 
 /** The table as conditions, each row only where no earlier one applies; written from the rules, not from the code. */
 const table: readonly [string, string, (situation: AloneSituation) => boolean][] = [
@@ -47,7 +47,7 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
   [
     'primary-without-arbiter',
     'go-on-without-arbiter',
-    ({ primary, arbiter }) => primary && arbiter === 'none',
+    ({ primary, arbiter }) => primary && arbiter !== 'record',
   ],
   ['primary-lost-peer', 'claim', ({ primary }) => primary],
   ['failover-off', 'wait', ({ failover, forced }) => !failover && !forced],
@@ -70,6 +70,7 @@ const table: readonly [string, string, (situation: AloneSituation) => boolean][]
       rebooted && !preferred && isSilent(peer) && silenceMs < 18_000,
   ],
   ['prim', 'claim', ({ forced }) => forced],
+  ['split-brain-allowed', 'go-on-without-arbiter', ({ arbiter }) => arbiter === 'split-brain-allowed'],
   ['secondary-lost-peer', 'claim', () => true],
 ];
 
@@ -87,6 +88,7 @@ describe('alone table', () => {
       'only a primary goes on without an arbiter, or the one that was alone and meets an empty peer, and only when there is none':
         ({ primary, arbiter, namedHolder, peer }, { action }) =>
           action !== 'go-on-without-arbiter' ||
+          arbiter === 'split-brain-allowed' ||
           (arbiter === 'none' && (primary || (namedHolder && peer === 'new'))),
       'nobody but a restarted holder asks before the peer is lost or out, not even when the operator says so':
         ({ silenceMs, peer, primary, namedHolder }, decision) =>

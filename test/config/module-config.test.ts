@@ -55,6 +55,16 @@ describe('module configuration', () => {
     expect(config.resyncBytesPerSecondMax).to.equal(undefined);
   });
 
+  it('both nodes may go on alone only where it is spelled out, and only without an arbiter', () => {
+    const none = (text: string) => parse(valid.replace(/^arbiter:.*$/m, `arbiter: ${text}`)).arbiter;
+    expect(none('{ kind: none }')).to.deep.equal({ kind: 'none', allowSplitBrain: false });
+    expect(none('{ kind: none, allowSplitBrain: true }')).to.deep.equal({
+      kind: 'none',
+      allowSplitBrain: true,
+    });
+    expect(() => none('{ kind: witness, host: w, port: 1, allowSplitBrain: true }')).to.throw(WorldError);
+  });
+
   it('one network or several: an address of each node per network', () => {
     expect(parse(valid).links).to.deep.equal({
       A: [{ host: '127.0.0.1', port: 7001 }],

@@ -290,3 +290,26 @@ describe('second --full', () => {
       expect(full(world.b, 'B')?.found).to.equal('that it is fresh');
     }));
 });
+
+describe('commands that come while the module starts', () => {
+  it('take effect in their order: started, stopped and started again, it runs', () =>
+    story(1161, (world) => {
+      world.startPair();
+      world.b.losePower();
+      world.b.run = 'stopped';
+      world.b.boot();
+      world.expect('its process runs', () => world.b.mirror !== undefined);
+      world.b.storage.hung = true;
+      const answers: string[] = [];
+      for (const verb of ['start', 'stop', 'start'] as const)
+        world.b.command(verb, (error) => answers.push(`${verb} ${error?.code ?? 'done'}`));
+      world.run(1000);
+      expect(answers).to.deep.equal([]);
+      world.b.storage.hung = false;
+      world.expect('all are answered', () => answers.length === 3);
+      const [last] = answers.slice(-1);
+      // While the stop is still under way, it is refused, and can be given again.
+      if (last !== 'start done') world.b.command('start');
+      world.expect('the pair is in sync', () => world.inSync(), 30_000);
+    }));
+});

@@ -42,6 +42,7 @@ export class Checkers {
    */
   vmRuns(host: SimulatedHost): void {
     const other = this.#world.otherThan(host);
+    if (this.#world.allowSplitBrain) return;
     if (!other.vm.executes) return;
     const isExcused = host.guestWasFrozen || other.guestWasFrozen;
     if (isExcused && this.#world.fence !== 'required') return;
@@ -66,6 +67,7 @@ export class Checkers {
 
   /** No promise broken: what a new guest finds on the disks of its host. Does not look at the other copy. */
   guestBoots(host: SimulatedHost): void {
+    if (this.#world.allowSplitBrain) return;
     this.#checkContent(host, 'the guest boots and finds');
   }
 
@@ -80,6 +82,7 @@ export class Checkers {
     const { path } = mirror.state;
     const before = this.#acknowledgedIn.at(-1);
     if (before === undefined || path.includes(before)) this.#acknowledgedIn = path;
+    else if (this.#world.allowSplitBrain) this.#acknowledgedIn = path;
     else if (request.begun > host.frozenAt)
       this.#world.violation(`${host.name} acknowledges a write in a lineage that diverged from the last one`);
     if (mirror.pairing.phase === 'in-sync' && mirror.primary.soloAllowed) {
@@ -116,7 +119,7 @@ export class Checkers {
 
   /** What a flush covers is on stable storage of every copy that it stands for. */
   flushed(host: SimulatedHost, volume: number, covered: readonly Request[]): void {
-    if (host.guestWasFrozen) return;
+    if (host.guestWasFrozen || this.#world.allowSplitBrain) return;
     const history = this.#world.histories[volume];
     for (const { name, disks, powered } of this.#holders(host)) {
       if (!powered) continue;
@@ -172,6 +175,7 @@ export class Checkers {
 
   /** Generations only grow. */
   persisted(host: SimulatedHost, state: PersistentState): void {
+    const earlier = this.#durable.get(host);
     // What was a whole copy a moment ago is kept, byte for byte, before it becomes half of one.
     const becomes = state.data === 'inconsistent' && this.#hadData(host);
     if (becomes && host.images.possible && !host.images.equalsDisks())
@@ -179,7 +183,9 @@ export class Checkers {
     this.#durable.set(host, state);
     const before = this.#generation.get(host) ?? 0;
     // A copy that was given up holds nothing.
-    if (state.generation < before && state.data !== 'fresh') {
+    const wasGivenUp =
+      state.data === 'fresh' || (earlier?.splitSince !== undefined && state.splitSince === undefined);
+    if (state.generation < before && !wasGivenUp) {
       this.#world.violation(`${host.name} went back from generation ${before} to ${state.generation}`);
     }
     this.#generation.set(host, state.generation);
@@ -284,6 +290,7 @@ export class Checkers {
   }
 
   #checkContent(host: SimulatedHost, when: string): void {
+    if (this.#world.allowSplitBrain) return;
     this.#world.histories.forEach((history, volume) => {
       const seen = host.disks[volume]?.seen;
       for (const sector of history.sectors()) {

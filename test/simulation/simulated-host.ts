@@ -13,10 +13,11 @@ import type { BlockDevice } from '../../src/base/block-device.ts';
 import type { WorldError } from '../../src/base/errors.ts';
 import type { LossCount, Request } from './guest-history.ts';
 import { type GuestHost, SimulatedGuest } from './simulated-guest.ts';
-import type { Random } from './random.ts';
+import { Random } from './random.ts';
 import { SimulatedDisk, tagChecksum } from './simulated-disk.ts';
 import { SimulatedImages } from './simulated-images.ts';
 import type { Side } from './simulated-link.ts';
+import { SimulatedSideFiles } from './simulated-side-files.ts';
 import { metadataPort, ringBlocks, TimedStorage } from './simulated-metadata.ts';
 import { Life } from './simulated-time.ts';
 import { SimulatedSupervisor } from './simulated-supervisor.ts';
@@ -40,6 +41,7 @@ export class SimulatedHost implements GuestHost, LossCount {
   readonly disks: readonly SimulatedDisk[];
   readonly storage: TimedStorage;
   readonly images: SimulatedImages;
+  readonly sideFiles: SimulatedSideFiles;
   readonly vm: SimulatedVm;
   losses = 0;
   /** The process that gave its disk up, counted once. */
@@ -80,6 +82,8 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.#bootId = random.hexId();
     this.disks = world.volumes.map(({ sizeBytes }) => new SimulatedDisk(sizeBytes, time, random));
     this.images = new SimulatedImages(this.disks, time, random);
+    // A generator of its own: what a run without a split draws stays what it is.
+    this.sideFiles = new SimulatedSideFiles(this.disks, time, new Random(world.seed * 2 + side));
     this.storage = new TimedStorage(world.volumes, time, random);
     createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
     this.storage.settle();
@@ -161,6 +165,7 @@ export class SimulatedHost implements GuestHost, LossCount {
    * node has overwritten since, until the module learns of it: a read needs no second node. What they write is checked.
    */
   get readsAreChecked(): boolean {
+    if (this.world.allowSplitBrain) return false;
     return (this.world.hasVm && !this.guestWasFrozen) || this.world.checkers.isLatest(this);
   }
 
@@ -225,6 +230,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const config: MirrorConfig = {
       timers: world.timers,
       failover: true,
+      allowSplitBrain: world.allowSplitBrain,
       preferred: undefined,
       bootId: this.#bootId,
       instance: world.random.hexId(),
@@ -263,6 +269,7 @@ export class SimulatedHost implements GuestHost, LossCount {
           }),
       },
       keptImages: this.images.openedBy(life),
+      sideFiles: this.sideFiles.openedBy(life),
       checksum: tagChecksum,
       vm: {
         want: (wish, because) => {

@@ -25,6 +25,8 @@ export interface WorldOptions {
   readonly guestSweeps?: boolean;
   /** False: `arbiter: none`. */
   readonly hasArbiter?: boolean;
+  /** Both nodes may go on alone; only without an arbiter. The checkers of one writer and of lost writes do not look then. */
+  readonly allowSplitBrain?: boolean;
   /** The hosts can switch each other off; whether a VM starts only with proof. */
   readonly fence?: 'required' | 'not-required';
   /** False: whoever connects to the exports is the guest. */
@@ -67,6 +69,7 @@ export class World implements GuestWorld {
   readonly checkers: Checkers;
   readonly transcript: string[] = [];
   readonly hasArbiter: boolean;
+  readonly allowSplitBrain: boolean;
   readonly hasVm: boolean;
   readonly fence: WorldOptions['fence'];
   readonly fences: SimulatedFences;
@@ -95,6 +98,7 @@ export class World implements GuestWorld {
     this.checkers = new Checkers(this);
     this.arbiter.onChange = ({ holder }) => this.checkers.recordChanged(holder);
     this.hasArbiter = options.hasArbiter ?? true;
+    this.allowSplitBrain = options.allowSplitBrain ?? false;
     this.hasVm = options.hasVm ?? true;
     this.fence = options.fence;
     this.fences = new SimulatedFences(this);
