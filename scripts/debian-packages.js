@@ -12,7 +12,7 @@ export const demoPackages = [
 
 /**
  * For the tests, beside those of the demo: clients of other makers, tracing, networks, file systems, an arbiter,
- * and a judge of service files.
+ * power control, and a judge of service files.
  */
 export const testPackages = [
   'btrfs-progs',
@@ -26,6 +26,11 @@ export const testPackages = [
   'strace',
   'systemd',
   'xfsprogs',
+  'iputils-ping',
+  'ipmitool',
+  'openipmi',
+  'openssh-client',
+  'openssh-server',
 ];
 
 /** Packages that are not installed; `undefined` when this is no Debian system. */

@@ -100,7 +100,8 @@ export class MirrorModule {
       config.metadata[node.node] as string,
       log,
     );
-    const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter };
+    const fence = await fenceOf(config, node);
+    const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter, fence };
     return new MirrorModule(config, node, log, parts);
   }
 
@@ -116,6 +117,7 @@ export class MirrorModule {
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
       arbiter: Arbiter | undefined;
+      fence: FenceSetup | undefined;
     },
   ) {
     this.config = config;
@@ -179,7 +181,7 @@ export class MirrorModule {
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
         arbiter: parts.arbiter,
-        fence: fenceOf(config, node),
+        fence: parts.fence,
         surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
         metadata: metadataPort(
           metadata.store,
@@ -298,13 +300,16 @@ export class MirrorModule {
 }
 
 /** What switches the other node off. */
-function fenceOf({ fence, nodes, name }: ModuleConfig, { node }: NodeConfig): FenceSetup | undefined {
+async function fenceOf(
+  { fence, nodes, name }: ModuleConfig,
+  { node }: NodeConfig,
+): Promise<FenceSetup | undefined> {
   const peer = nodes.find((each) => each !== node) ?? '';
   const config = fence?.nodes[peer];
   if (fence === undefined || config === undefined) return undefined;
   const { required, deadlineMs, checkIntervalMs } = fence;
   const target = { node: peer, self: node, module: name, deadlineMs };
-  return { fence: createFence(config, target), kind: config.kind, required, checkIntervalMs };
+  return { fence: await createFence(config, target), kind: config.kind, required, checkIntervalMs };
 }
 
 /** When one of these files was written last. */

@@ -58,6 +58,14 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       throw error;
     }
   };
+  /** What the operator said of the peer counts for the fence as well, once the command was not refused. */
+  const believing =
+    (peerIsOff: string | undefined) =>
+    (done: Parameters<Command>[0]): Parameters<Command>[0] =>
+    (error) => {
+      if (error === undefined && peerIsOff !== undefined) mirror.fencing.believe(peerIsOff);
+      done(error);
+    };
   return {
     ping: verb(noArgs, () => ({
       pid: process.pid,
@@ -90,10 +98,11 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       return started((done) => mirror.start(done));
     }),
     prim: verb(primArgs, ({ force, loseSince, peerIsOff }) => {
-      if (force === undefined) return started((done) => mirror.operator.prim(done, peerIsOff));
+      const believed = believing(peerIsOff);
+      if (force === undefined) return started((done) => mirror.operator.prim(believed(done), peerIsOff));
       if (force === 'without-arbiter')
-        return run((done) => mirror.operator.primWithoutArbiter(peerIsOff, done));
-      return run((done) => mirror.forcedStart.start({ kind: force, loseSince, peerIsOff }, done));
+        return run((done) => mirror.operator.primWithoutArbiter(peerIsOff, believed(done)));
+      return run((done) => mirror.forcedStart.start({ kind: force, loseSince, peerIsOff }, believed(done)));
     }),
     second: verb(secondArgs, ({ full, giveUp }) => {
       if (full !== true) return started((done) => mirror.operator.second(done));
@@ -115,7 +124,7 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
     arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
     'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
-      run((done) => mirror.newRecord.recreate(peerIsOff, done)),
+      run((done) => mirror.newRecord.recreate(peerIsOff, believing(peerIsOff)(done))),
     ),
     verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),

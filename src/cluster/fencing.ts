@@ -283,7 +283,7 @@ export class Fencing {
 
   /** The administrator has made sure by hand that the peer is off and stays off: as good as a proof, until the peer answers. */
   confirmPeerOff(node: string | undefined, done: CommandDone): void {
-    const { state, config, decisions } = this.#mirror;
+    const { state, config } = this.#mirror;
     const problem = (wanted: string, found: string, next: string): void => done(refusal(wanted, found, next));
     if (this.#setup === undefined)
       return problem('a fence', 'none', 'without one, nothing waits for this word');
@@ -300,10 +300,16 @@ export class Fencing {
         'that it was heard a moment ago',
         'wait',
       );
-    this.#proof = `the operator says that ${node} is off and stays off`;
-    decisions.add('peer-off-confirmed', 'go on', this.#proof);
-    this.#host.changed();
+    this.believe(node);
     done(undefined);
+  }
+
+  /** A command that was carried out said so, and had been refused if the peer had been heard: nothing waits for a fence after it. */
+  believe(node: string): void {
+    if (this.#setup === undefined || node !== this.#mirror.state.peer || this.#host.connected()) return;
+    this.#proof = `the operator says that ${node} is off and stays off`;
+    this.#mirror.decisions.add('peer-off-confirmed', 'go on', this.#proof);
+    this.#host.changed();
   }
 
   /** Asks whether the fence answers; switches nothing. `done` exactly once. */

@@ -179,8 +179,11 @@ export class RealPair {
   async end(): Promise<void> {
     await this.endLoads();
     this.lab.heal();
-    await this.lab.stop();
-    this.temp.remove();
+    try {
+      await this.lab.stop();
+    } finally {
+      this.temp.remove();
+    }
   }
 
   /** Kills guests that a failed test left behind. */

@@ -62,8 +62,11 @@ export class SeparatePair {
   async end(): Promise<void> {
     this.vms.stop();
     for (const node of labNodes) this.serial[node].stop();
-    await this.pair.end();
-    this.network.remove();
+    try {
+      await this.pair.end();
+    } finally {
+      this.network.remove();
+    }
   }
 
   /** Whatever the test before left: everything runs, nothing is cut or frozen, the pair is in sync and its VM runs. */

@@ -1,5 +1,6 @@
 /** A pair whose hosts can switch each other off, with and without an arbiter beside it. The fence is slow, mute or deaf as the story says. */
 import { expect } from 'chai';
+import { deriveState } from '../../src/cluster/derive-state.ts';
 import { fenceDeadlineMs } from '../simulation/simulated-fence.ts';
 import type { SimulatedHost } from '../simulation/simulated-host.ts';
 import type { World } from '../simulation/world.ts';
@@ -410,6 +411,29 @@ describe('a pair with a fence beside an arbiter', () => {
         world.a.losePower();
         world.a.boot();
         writesAlone(world, world.a, 40_000);
+        expect(world.fences.attempts).to.equal(0);
+      },
+      beside,
+    ));
+});
+
+describe('a fence that is tested', () => {
+  it('is tested without switching, shown orange as long as it does not answer, and green again', () =>
+    story(
+      31,
+      (world) => {
+        fencedPair(world);
+        const { mirror } = world.a;
+        if (mirror === undefined) throw new Error('A has a module');
+        const seen: string[] = [];
+        for (const mood of ['works', 'mute', 'works'] as const) {
+          world.fences.mood = mood;
+          mirror.fencing.test(({ kind }) => seen.push(kind));
+          world.run(10);
+          seen.push(deriveState(mirror).readiness);
+        }
+        expect(seen).to.deep.equal(['answers', 'ready', 'no-answer', 'transient', 'answers', 'ready']);
+        expect(mirror.fencing.status?.lastTest?.kind).to.equal('answers');
         expect(world.fences.attempts).to.equal(0);
       },
       beside,

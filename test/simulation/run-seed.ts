@@ -61,9 +61,18 @@ export function runSeed(seed: number): SeedReport {
   };
 }
 
-/** From a generator of its own, so that nothing else of a seed depends on it. */
+/** The cells of the table in turn, over seeds, so that each is tried as often as any other. */
+function aimsOf(seed: number): readonly (typeof possibleCells)[number][] {
+  return Array.from({ length: aimedMin }, (_none, turn) => {
+    const at = (seed * aimedMin + turn) % possibleCells.length;
+    return possibleCells[at] as (typeof possibleCells)[number];
+  });
+}
+
+/** From a generator of its own, so that nothing else of a seed depends on it; a network can change only where there are two. */
 function networksOf(seed: number): number {
-  return new Random(seed).pick([1, 2, 2, 2]);
+  const drawn = new Random(seed).pick([1, 2, 2, 2]);
+  return aimsOf(seed).some(({ phase }) => phase === 'changing-network') ? 2 : drawn;
 }
 
 /** Most worlds are small; some have several volumes, some more extents than the activity log holds. */
@@ -104,8 +113,8 @@ class Run {
     world.firstStart();
     // Half of the worlds begin their faults during the first synchronisation.
     if (random.chance(0.5)) world.expect('the pair is in sync', () => world.inSync());
-    for (let turn = 0; turn < aimedMin; turn += 1) {
-      this.#aim(turn);
+    for (const aim of aimsOf(world.seed)) {
+      this.#aim(aim);
       if (random.chance(0.6)) this.#strikeAnywhere();
     }
     while (this.faults < faultsMin) this.#strikeAnywhere();
@@ -143,13 +152,9 @@ class Run {
     world.checkAtRest();
   }
 
-  /** The cells of the table in turn, over seeds, so that each is tried as often as any other. */
-  #aim(turn: number): void {
+  #aim({ fault, phase }: (typeof possibleCells)[number]): void {
     const world = this.#world;
-    const at = (world.seed * aimedMin + turn) % possibleCells.length;
-    const { fault, phase } = possibleCells[at] as (typeof possibleCells)[number];
-    const canBe = canStrike(world, fault) && (phase !== 'changing-network' || world.link.each.length > 1);
-    for (let attempt = 0; attempt < aimAttempts && canBe; attempt += 1) {
+    for (let attempt = 0; attempt < aimAttempts && canStrike(world, fault); attempt += 1) {
       const host = reach(world, phase, (name, led) => this.#count(name, led));
       if (host !== undefined) return this.#strike(fault, host);
     }

@@ -66,7 +66,8 @@ export class SimulatedFences {
         };
       },
       test: (answered) => {
-        time.after(1, () => answered({ kind: 'answers', because: 'simulated' }), life);
+        const kind = this.mood === 'mute' ? 'no-answer' : 'answers';
+        time.after(1, () => answered({ kind, because: 'simulated' }), life);
       },
     };
   }
