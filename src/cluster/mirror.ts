@@ -702,15 +702,16 @@ export class Mirror {
   #mismatch(hello: Hello): string | undefined {
     const { state } = this;
     if (!hello.protocols.includes(linkProtocolVersion))
-      return `link protocol ${hello.protocols.join(', ')}; wanted ${linkProtocolVersion}`;
-    if (hello.clusterId !== state.clusterId) return 'a module of another cluster';
-    if (hello.moduleId !== state.moduleId) return 'another module than this one';
-    if (hello.self !== state.peer) return `node ${hello.self}; wanted ${state.peer}`;
+      return `wanted link protocol ${linkProtocolVersion}; found ${hello.protocols.join(', ')}`;
+    if (hello.clusterId !== state.clusterId)
+      return `wanted a module of cluster ${state.clusterId}; found one of ${hello.clusterId}`;
+    if (hello.moduleId !== state.moduleId) return `wanted module ${state.moduleId}; found ${hello.moduleId}`;
+    if (hello.self !== state.peer) return `wanted node ${state.peer}; found ${hello.self}`;
     const volumes = (list: readonly { name: string; sizeBytes: number }[]): string =>
       list.map(({ name, sizeBytes }) => `${name} ${sizeBytes}`).join(', ');
     const mine = volumes(state.volumes);
     const theirs = volumes(hello.volumes);
-    return mine === theirs ? undefined : `volumes (${theirs}); wanted (${mine})`;
+    return mine === theirs ? undefined : `wanted volumes (${mine}); found (${theirs})`;
   }
 
   // ---- departures ------------------------------------------------------------------------------------------------------------
