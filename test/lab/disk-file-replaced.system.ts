@@ -107,7 +107,7 @@ describe('a real pair whose disk file is replaced', function () {
     const { because } = await pair.waitFor('A', 'WAIT', 'not-ready');
     expect(because)
       .to.include('is not the one that this module wrote to before')
-      .and.include('vmpair accept-disk VM');
+      .and.include('vmpair accept-disk vm1');
     await pair.lab.call('A', 'accept-disk', {}, noticedMs);
     await pair.waitFor('A', 'ALONE', 'ready');
     await pair.lab.powerOff('A');
