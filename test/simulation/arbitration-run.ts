@@ -141,8 +141,9 @@ function mustRun(world: World, topology: Topology, members: readonly SimulatedHo
   );
   if (!isKnown) return false;
   if (topology === 'all') return true;
-  // Nobody but the arbiter can say what became of a claim that may have reached it.
-  if (topology === 'A and B') return states.every((mirror) => !mirror.operationOpen);
+  // Nobody but the arbiter can say what became of a claim that may have reached it, or, beside an empty peer, that a copy is the latest.
+  if (topology === 'A and B')
+    return states.every((mirror) => !mirror.operationOpen && mirror.state.data !== 'fresh');
   return states.some(
     ({ state, claims }) =>
       state.data === 'up-to-date' &&
