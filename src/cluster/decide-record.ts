@@ -54,7 +54,7 @@ export const recordTable: readonly RecordRow[] = [
     matches: () => true,
     because: ({ copy, record }) =>
       `the arbiter has ${describeRecord(record)} for this module, which does not fit this copy (generation ${copy.generation}); ` +
-      'waiting for the peer',
+      `waiting for the peer${copy.generation === 0 ? '' : ', or for `vmpair arbiter recreate VM`'}`,
   },
 ];
 

@@ -27,7 +27,7 @@ export type Holder = string;
 
 /** What the arbiter keeps per module. `operationId` is the operation that produced it. */
 export interface ArbiterRecord {
-  /** Grows by one with each change, from 1. */
+  /** Grows with each change, from 1; by one, but where a lost record was made anew. */
   readonly generation: number;
   readonly holder: Holder;
   readonly operationId: OperationId;
