@@ -32,10 +32,9 @@ import { ThreadShare, volumeThreads } from './thread-share.ts';
 const chunksPerCallMax = 1024;
 /**
  * Bytes that one call in the event loop writes. ext4 keeps the pages of a long write or of a long read together in one folio, and
- * walks all blocks of it at every later write: writes of 4 KiB into folios of 2 MiB were measured to cost ten times as much, into those
- * of 1 MiB twice as much, and up to 256 KiB no more than into those of 64 KiB. Longer folios are cheaper to write and to flush.
+ * walks all blocks of it at every later write: writes of 4 KiB into folios of 2 MiB were measured to cost ten times as much.
  */
-const pieceBytesMax = 256 * 1024;
+const pieceBytesMax = 64 * 1024;
 /** Bytes of one write of zeroes, where the file system cannot zero by itself. */
 const zeroPieceBytes = 1024 * 1024;
 /** Extents in one answer of `allocation`; each costs one or two calls. */
