@@ -32,7 +32,8 @@ import { ThreadShare, volumeThreads } from './thread-share.ts';
 const chunksPerCallMax = 1024;
 /**
  * Bytes that one call in the event loop writes. ext4 keeps the pages of a long write or of a long read together in one folio, and
- * walks all blocks of it at every later write: writes of 4 KiB into folios of 2 MiB were measured to cost ten times as much.
+ * walks all blocks of it at every later write: writes of 4 KiB into folios of 2 MiB were measured to cost ten times as much. Pieces of 256 KiB made writes of 1 MiB an eighth slower
+ * than these; 32 KiB changed nothing.
  */
 const pieceBytesMax = 64 * 1024;
 /** Bytes of one write of zeroes, where the file system cannot zero by itself. */
