@@ -11,7 +11,7 @@ import { z } from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { WorldError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { readModuleConfig } from '../config/module-config.ts';
+import { type ModuleConfig, readModuleConfig } from '../config/module-config.ts';
 import type { NodeConfig } from '../config/node-config.ts';
 import { ControlServer, noArgs, type VerbTable, verb } from '../platform/control-socket.ts';
 import { type ExclusiveLock, takeExclusiveLock } from '../platform/exclusive-lock.ts';
@@ -120,8 +120,7 @@ export class Supervisor {
     this.#unusable.delete(file);
     let module: SupervisedModule;
     try {
-      const config = readModuleConfig(file);
-      if (!config.nodes.includes(node.node)) throw foreignNode(file, config.nodes, node.node);
+      const config = this.#read(file);
       if (this.#modules.has(config.name)) throw nameTwice(file, config.name);
       module = new SupervisedModule({
         config,
@@ -145,6 +144,14 @@ export class Supervisor {
     await module.begin();
   }
 
+  /** Throws `config-invalid` or `file-missing`. What the hypervisor's adapter wants of `vm` is not known here. */
+  #read(file: string): ModuleConfig {
+    const { node } = this.#options.config;
+    const config = readModuleConfig(file);
+    if (!config.nodes.includes(node)) throw foreignNode(file, config.nodes, node);
+    return config;
+  }
+
   #verbs(): VerbTable {
     return {
       ping: verb(noArgs, () => ({ pid: process.pid })),
@@ -152,7 +159,10 @@ export class Supervisor {
       status: verb(optionalModuleArgs, ({ module }) => this.#status(module)),
       start: verb(moduleArgs, ({ module }) => this.#start(module)),
       restart: verb(moduleArgs, ({ module }) => {
-        this.#find(module).restart();
+        const found = this.#find(module);
+        // With a file that cannot be used the next process would not start: the one that runs goes on.
+        this.#read(found.status().file);
+        found.restart();
         return this.#status(module);
       }),
       stop: verb(moduleArgs, async ({ module }) => {

@@ -223,6 +223,22 @@ describe('supervisor process', () => {
     expect(restarted.restarts).to.equal(0);
   });
 
+  it('restart with a file that cannot be used is refused, and the process that runs goes on', async () => {
+    bench.start();
+    const before = await bench.running();
+    const file = bench.directory.file('vm1.yaml');
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replace('profile: fast', 'profile: fast, pauseAfterMs: 9000'),
+    );
+    const error = await callOnce(bench.control, 'restart', { module: 'vm1' }).catch(
+      (caught: WorldError) => caught,
+    );
+    expect(error).to.include({ code: 'config-invalid', next: 'Correct the file; nothing was changed.' });
+    expect(await bench.served('disk0')).to.equal(before.pid);
+    expect((await bench.status()).pid).to.equal(before.pid);
+  });
+
   it('a module name that is not configured is refused with the names that are', async () => {
     bench.start();
     await bench.running();
