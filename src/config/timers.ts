@@ -42,17 +42,38 @@ export const timerProfiles = {
 const timerMsMax = 3_600_000;
 const timer = z.int('a whole number of milliseconds').min(10).max(timerMsMax).optional();
 
+interface OrderRule {
+  readonly rule: string;
+  /** Which two it is about: one of them may come from the profile, and the file does not show it. */
+  readonly of: readonly [keyof Timers, keyof Timers];
+  readonly holds: (timers: Timers) => boolean;
+}
+
 /** Rules that the resolved timers obey, in the order in which they are checked. */
-const orderRules: readonly { readonly rule: string; readonly holds: (timers: Timers) => boolean }[] = [
+const orderRules: readonly OrderRule[] = [
   {
     rule: 'heartbeatIntervalMs at most half of lostAfterMs',
+    of: ['heartbeatIntervalMs', 'lostAfterMs'],
     holds: (timers) => timers.heartbeatIntervalMs * 2 <= timers.lostAfterMs,
   },
-  { rule: 'lostAfterMs below pauseAfterMs', holds: (timers) => timers.lostAfterMs < timers.pauseAfterMs },
-  { rule: 'pauseAfterMs below claimAfterMs', holds: (timers) => timers.pauseAfterMs < timers.claimAfterMs },
-  { rule: 'watchdogMs below claimAfterMs', holds: (timers) => timers.watchdogMs < timers.claimAfterMs },
+  {
+    rule: 'lostAfterMs below pauseAfterMs',
+    of: ['lostAfterMs', 'pauseAfterMs'],
+    holds: (timers) => timers.lostAfterMs < timers.pauseAfterMs,
+  },
+  {
+    rule: 'pauseAfterMs below claimAfterMs',
+    of: ['pauseAfterMs', 'claimAfterMs'],
+    holds: (timers) => timers.pauseAfterMs < timers.claimAfterMs,
+  },
+  {
+    rule: 'watchdogMs below claimAfterMs',
+    of: ['watchdogMs', 'claimAfterMs'],
+    holds: (timers) => timers.watchdogMs < timers.claimAfterMs,
+  },
   {
     rule: 'watchdogMs at least twice the heartbeatIntervalMs',
+    of: ['watchdogMs', 'heartbeatIntervalMs'],
     holds: (timers) => timers.watchdogMs >= timers.heartbeatIntervalMs * 2,
   },
 ];
@@ -80,6 +101,7 @@ export const timersSchema = z
     };
     const broken = orderRules.find(({ holds }) => !holds(timers));
     if (broken === undefined) return timers;
-    context.issues.push({ code: 'custom', message: broken.rule, input: timers });
+    const values = broken.of.map((name) => `${name} is ${timers[name]}`).join(', ');
+    context.issues.push({ code: 'custom', message: `${broken.rule} (here ${values})`, input: timers });
     return z.NEVER;
   });

@@ -102,17 +102,18 @@ describe('module configuration', () => {
     });
   });
 
-  const orders: [string, string][] = [
-    ['heartbeatIntervalMs: 1501', 'heartbeatIntervalMs at most half of lostAfterMs'],
-    ['lostAfterMs: 5000', 'lostAfterMs below pauseAfterMs'],
-    ['pauseAfterMs: 6000', 'pauseAfterMs below claimAfterMs'],
-    ['watchdogMs: 6000', 'watchdogMs below claimAfterMs'],
-    ['watchdogMs: 900', 'watchdogMs at least twice the heartbeatIntervalMs'],
+  const orders: [timer: string, rule: string, other: string][] = [
+    ['heartbeatIntervalMs: 1501', 'heartbeatIntervalMs at most half of lostAfterMs', 'lostAfterMs is 3000'],
+    ['lostAfterMs: 5000', 'lostAfterMs below pauseAfterMs', 'pauseAfterMs is 5000'],
+    ['pauseAfterMs: 6000', 'pauseAfterMs below claimAfterMs', 'claimAfterMs is 6000'],
+    ['watchdogMs: 6000', 'watchdogMs below claimAfterMs', 'claimAfterMs is 6000'],
+    ['watchdogMs: 900', 'watchdogMs at least twice the heartbeatIntervalMs', 'heartbeatIntervalMs is 500'],
   ];
-  for (const [timer, rule] of orders) {
+  for (const [timer, rule, other] of orders) {
     it(`timers in a dangerous order are refused: ${timer}`, () => {
       const { wanted } = problem('metadata:', `timers: {${timer}}\nmetadata:`);
-      expect(wanted).to.equal(`module.yaml:13: timers: ${rule}`);
+      const own = timer.replace(':', ' is');
+      expect(wanted).to.equal(`module.yaml:13: timers: ${rule} (here ${own}, ${other})`);
     });
   }
 
