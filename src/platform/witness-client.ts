@@ -76,10 +76,15 @@ export class WitnessArbiter implements Arbiter {
     const startedMs = performance.now();
     dialParty({ address, identity, expected, deadlineMs }, (result) => {
       if (result instanceof WorldError)
-        return done({ kind: 'nothing', sent: false, because: result.message });
+        return done({ kind: 'nothing', sent: false, because: asArbiter(result).message });
       converse(result, request, Math.max(1, deadlineMs - (performance.now() - startedMs)), done);
     });
   }
+}
+
+/** Of a party in general, the code says "peer": this one is the arbiter. */
+function asArbiter(error: WorldError): WorldError {
+  return error.code === 'peer-unreachable' ? new WorldError('arbiter-unreachable', error, error) : error;
 }
 
 /** Hears the hello, writes the request once, hears one response, hangs up. Calls `done` exactly once. */

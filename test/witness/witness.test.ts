@@ -187,7 +187,7 @@ describe('witness', () => {
     expect(answer).to.deep.include({ kind: 'no-answer', sent: false });
     expect(answer)
       .to.have.property('because')
-      .that.matches(/peer-unreachable: .*ECONNREFUSED/);
+      .that.matches(/arbiter-unreachable: .*ECONNREFUSED/);
   });
 
   it('the witness accepts but never handshakes, or never says hello: no answer in time, nothing was sent', async () => {
