@@ -122,7 +122,13 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       run((done) => mirror.fencing.confirmPeerOff(peerIsOff, done)),
     ),
     'accept-disk': verb(noArgs, () => started((done) => mirror.operator.acceptDisk(done))),
-    arbiter: verb(noArgs, () => new Promise((resolve) => mirror.newRecord.status(resolve))),
+    arbiter: verb(
+      noArgs,
+      () =>
+        new Promise((resolve) =>
+          mirror.newRecord.status((found) => resolve({ ...found, because: withVmName(found.because, vm) })),
+        ),
+    ),
     'arbiter-recreate': verb(peerIsOffArgs, ({ peerIsOff }) =>
       run((done) => mirror.newRecord.recreate(peerIsOff, believing(peerIsOff)(done))),
     ),

@@ -42,7 +42,7 @@ export function addArbiterCommand(program: Command): void {
   )
     .option(
       '--peer-is-off <node>',
-      'the other node is off, or its VM provably does not run; only without a pair',
+      'without a pair: the other node is off, and what it may have written alone is given up',
     )
     .action(async (vm: string | undefined, options: RecreateOptions) => {
       const control = controlOf(vm, options);

@@ -30,7 +30,7 @@ export function addFenceCommand(program: Command): void {
   );
   const confirm = 'say that the other node is off and stays off, when its fence cannot prove it';
   onModule(fence.command('confirm').description(confirm))
-    .option('--peer-is-off <node>', 'the other node, which you have made sure is off')
+    .option('--peer-is-off <node>', 'the other node, which you have made sure is off; if not, two VMs run')
     .action(async (vm: string | undefined, options: ConfirmOptions) => {
       const { peerIsOff } = options;
       const args = peerIsOff === undefined ? {} : { peerIsOff };

@@ -67,9 +67,9 @@ export function primArguments(options: Omit<PrimOptions, keyof ControlOptions>):
 /** Verb of a module's control socket -> what the help says. */
 const moduleVerbs: Readonly<Record<string, string>> = {
   start: 'let the module start: it joins its peer, and runs the VM if it is to be primary',
-  stop: 'stop the VM if it runs here, and leave the pair',
+  stop: 'shut the VM down if it runs here, and leave the pair; a peer in sync goes on, and starts it',
   'accept-disk': 'use a disk in doubt as it is, after you have checked it',
-  swap: 'move the VM to the other node',
+  swap: 'on the primary: shut the VM down here, and start it on the other node',
 };
 
 function onSupervisor(command: Command): Command {
@@ -95,6 +95,11 @@ export function controlOf(vm: string | undefined, { control, runtimeDir }: Contr
   return modulePaths(runtimeDir, vm).control;
 }
 
+/** The wish is durable; what comes of it, the peer and the arbiter have a say in. */
+function asked(command: string, vm = 'VM'): string {
+  return `${command}: noted; \`vmpair status ${vm}\` says what comes of it`;
+}
+
 function supervisorOf({ control, runtimeDir }: ControlOptions): string {
   return control ?? supervisorSocket(runtimeDir);
 }
@@ -107,28 +112,34 @@ export function addModuleCommands(program: Command): void {
     },
   );
   onModule(program.command('prim').description('start as primary; what would lose data has to be named'))
-    .option('--from-kept-image', 'from the image before an unfinished resync whose source is lost for good')
-    .option('--accept-outdated', 'with an outdated copy, because the newer one is lost for good')
-    .option('--accept-inconsistent', 'with a half-resynchronised copy, which may be corrupt')
-    .option('--without-arbiter', 'although neither the peer nor the arbiter answers')
+    .option(
+      '--from-kept-image',
+      'from the image before an unfinished resync; gives up what the guest wrote since',
+    )
+    .option('--accept-outdated', 'with an outdated copy; gives up what only the newer one has')
+    .option('--accept-inconsistent', 'with a half-resynchronised copy, on which file systems may not mount')
+    .option('--without-arbiter', 'although neither the peer nor the arbiter answers: two VMs may write')
     .option('--lose-since <time>', 'give up what the guest wrote since; the command without it says the time')
-    .option('--peer-is-off <node>', 'the other node is off and stays off')
+    .option('--peer-is-off <node>', 'the other node is off and stays off; if not, two VMs may write')
     .action(async (vm: string | undefined, options: PrimOptions) => {
       const args = primArguments(options);
       const result = await callOnce(controlOf(vm, options), 'prim', args, commandDeadlineMs);
-      printResult(options.json ?? false, result, () => 'prim: done');
+      printResult(options.json ?? false, result, () => asked('prim', vm));
     });
   onModule(
     program.command('second').description('start as secondary: do not take over before the pair was in sync'),
   )
-    .option('--full', 'give the copy of this node up, and have it made anew from the peer')
+    .option(
+      '--full',
+      'give the copy of this node up, with all that only it has; every block is copied from the peer',
+    )
     .option('--give-up <node>', 'with --full: the name of this node')
     .action(async (vm: string | undefined, options: SecondOptions) => {
       const { full, giveUp } = options;
       if (full !== true && giveUp !== undefined) throw usageError('--give-up without --full');
       const args = { ...(full === true ? { full } : {}), ...(giveUp === undefined ? {} : { giveUp }) };
       const result = await callOnce(controlOf(vm, options), 'second', args, commandDeadlineMs);
-      printResult(options.json ?? false, result, () => 'second: done');
+      printResult(options.json ?? false, result, () => asked('second', vm));
     });
   onModule(
     program.command('resolve').description('end a split brain: keep one copy, and give the other one up'),
@@ -158,7 +169,7 @@ export function addModuleCommands(program: Command): void {
 const supervisorVerbs: Readonly<Record<string, string>> = {
   start: 'start the process of a module',
   stop: 'end the process of a module and keep it ended',
-  restart: 'end the process of a module and start it again',
+  restart: 'end the process of a module and start it again; its VM runs on',
 };
 
 export function addSupervisorCommands(program: Command): void {
@@ -179,7 +190,7 @@ export function addSupervisorCommands(program: Command): void {
     );
   }
   onSupervisor(supervisor.command('shutdown').description('end the supervisor; the modules run on'))
-    .option('--stop-modules', 'end the module processes too')
+    .option('--stop-modules', 'end the module processes too; then nobody serves the VMs')
     .action(async (options: ControlOptions & { readonly stopModules?: boolean }) => {
       const args = { stopModules: options.stopModules ?? false };
       const result = await callOnce(supervisorOf(options), 'shutdown', args, commandDeadlineMs);

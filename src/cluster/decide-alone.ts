@@ -170,7 +170,8 @@ export const aloneTable: readonly AloneRow[] = [
     rule: 'secondary-without-arbiter',
     action: 'wait',
     matches: ({ arbiter, forced }) => arbiter === 'none' && !forced,
-    because: (situation) => `${lostPeer(situation)}; without an arbiter a secondary never starts by itself`,
+    because: (situation) =>
+      `${lostPeer(situation)}; without an arbiter a secondary never starts by itself; run \`vmpair prim VM\` to start here`,
   },
   {
     rule: 'claim-delay',
@@ -208,8 +209,10 @@ export function decideAlone(situation: AloneSituation, timers: Timers): Decision
 function waitForData(data: DataFlag): string {
   if (data === 'fresh')
     return 'this node holds no data of the module yet and waits for the peer, or for `vmpair prim VM`';
-  if (data === 'outdated') return 'this copy is outdated: the peer went on without it; waiting for the peer';
-  return 'this copy is half resynchronised; waiting for the peer to finish it';
+  const lost = '; if that is lost for good, `vmpair prim VM` says what can be done';
+  if (data === 'outdated')
+    return `this copy is outdated: the peer went on without it; waiting for the peer${lost}`;
+  return `this copy is half resynchronised; waiting for the peer to finish it${lost}`;
 }
 
 function seconds(ms: number): string {

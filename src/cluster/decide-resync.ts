@@ -193,7 +193,8 @@ export const resyncTable: readonly Row[] = [
     matches: (mine, theirs) => !either(upToDate, mine, theirs),
     decide: () => 'wait',
     because: (mine, theirs) =>
-      `this copy is ${mine.data} and the peer's is ${theirs.data}; neither may be the source by itself`,
+      `this copy is ${mine.data} and the peer's is ${theirs.data}; neither may be the source by itself; ` +
+      'run `vmpair prim VM` on the node that is to go on: it says what would be lost',
   },
   {
     rule: 'newer-generation',

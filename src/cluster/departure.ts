@@ -102,10 +102,16 @@ export class Departure {
   swap(done: CommandDone): void {
     const { phase } = this.#mirror.pairing;
     if (!this.#mirror.serving)
-      return done(refusal('this node to be primary', 'it is not', 'run swap on the primary node'));
+      return done(
+        refusal(
+          'this node to be primary',
+          'it is not',
+          `run \`vmpair swap VM\` on ${this.#mirror.state.peer}`,
+        ),
+      );
     if (phase !== 'in-sync')
       return done(
-        refusal('a pair that is in sync', `the link is ${phase}`, 'wait until the pair is in sync'),
+        refusal('a pair that is in sync', `the link is ${phase}`, 'wait; `vmpair status VM` says for what'),
       );
     if (this.#grantedToPeer)
       return done(refusal('a peer that stays', 'it is about to leave', 'wait until it is back'));
@@ -209,7 +215,7 @@ export class Departure {
       this.#host.dropLink('a swap was given up');
       if (this.#mirror.serving) primary.hold();
     } else if (this.#mirror.serving && primary.gate === 'open') this.#host.serve();
-    const next = 'look at `vmpair status`; the pair decides again who runs the VM';
+    const next = 'look at `vmpair status VM`; the pair decides again who runs the VM';
     leaving.done(refusal('the VM to move to the peer', because, next));
     this.#host.changed();
   }
@@ -380,6 +386,13 @@ export class Departure {
       if (!goesToo) this.#host.becomeAlone();
     });
   }
+}
+
+/** While the arbiter has been asked and has not answered, nothing else is asked of it. */
+export function questionOpen(): WorldError {
+  const next =
+    'start the arbiter or repair the way to it (`vmpair arbiter status VM`); give the command again when it has answered';
+  return refusal('no open question to the arbiter', 'one', next);
 }
 
 export function refusal(wanted: string, found: string, next: string): WorldError {

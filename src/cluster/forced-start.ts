@@ -21,7 +21,7 @@ import {
 import { forEachReplica, type Replica } from '../engine/replica.ts';
 import type { SecondaryEngine } from '../engine/secondary-engine.ts';
 import type { DecisionLog } from './decision-log.ts';
-import { type CommandDone, refusal } from './departure.ts';
+import { type CommandDone, questionOpen, refusal } from './departure.ts';
 import type { KeptImage, KeptImageFacts } from './kept-image.ts';
 
 /** What is started from, and the worth of the copy that it is for. */
@@ -131,12 +131,12 @@ export class ForcedStart {
       const { arbiterStore } = this.#host.mirror.state;
       if (arbiterStore !== undefined && store !== arbiterStore) {
         const found = 'other records: they were made anew, or restored, or are of another arbiter';
-        return then(refusal('the records of the arbiter that this copy knows', found, 'bring them back'));
+        const next = `bring them back; if they are lost for good, ${historyLost}`;
+        return then(refusal('the records of the arbiter that this copy knows', found, next));
       }
       if (record !== undefined && record.generation >= generation) return then(record);
       const found = record === undefined ? 'no record' : `generation ${record.generation}`;
-      const next = 'see "both servers wait" in docs/setup.md: the history of this module was lost';
-      then(refusal(`a record of generation ${generation} or later at the arbiter`, found, next));
+      then(refusal(`a record of generation ${generation} or later at the arbiter`, found, historyLost));
     });
   }
 
@@ -195,15 +195,18 @@ export class ForcedStart {
       return refusal(wanted, `it is ${state.data}`, nextFor(state.data));
     }
     if (kind === 'kept-image' && image.facts === undefined) {
-      const because = image.statusFor(state.data)?.because ?? `this copy is ${state.data}`;
-      return refusal('an earlier image of this copy', because, 'bring the peer back: it has the newer copy');
+      const because = image.statusFor(state.data)?.because ?? 'that none is kept';
+      return refusal(
+        'an earlier image of this copy',
+        because,
+        `bring the peer back, or ${nextFor(state.data)}`,
+      );
     }
     if (mirror.run === 'stopped' || mirror.leaving)
       return refusal('a module that runs', 'it is stopped', 'run `vmpair start VM`, then this again');
     if (disk.present || disk.doubt !== 'none')
       return refusal('a disk that works', 'that it does not', 'look at `vmpair status VM`');
-    if (this.#host.operationOpen())
-      return refusal('no open question to the arbiter', 'one', 'wait until it is answered');
+    if (this.#host.operationOpen()) return questionOpen();
     if (this.#host.betterPeer()) return peerConnected();
     const { claimAfterMs } = config.timers;
     const isHeard = this.#host.connected();
@@ -227,6 +230,8 @@ export class ForcedStart {
     );
   }
 }
+
+const historyLost = 'see "Both servers wait" in docs/setup.md: the history of this module was lost';
 
 const betterImage =
   'An earlier image of this disk is kept, and that is whole: rather use --from-kept-image. ';

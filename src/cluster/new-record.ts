@@ -18,7 +18,7 @@ import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
 import { describeRecord } from './decide-record.ts';
 import type { DecisionLog } from './decision-log.ts';
-import { type CommandDone, refusal } from './departure.ts';
+import { type CommandDone, questionOpen, refusal } from './departure.ts';
 import type { PairPhase } from './pairing.ts';
 
 /** How long the peer may take to ask its arbiter and to persist the answer, ms. */
@@ -195,15 +195,14 @@ export class NewRecord {
         'it is stopped, or stops',
         'run `vmpair start VM`, then this again',
       );
-    if (this.#host.operationOpen() || (this.#reading && !reading))
-      return refusal('no open question to the arbiter', 'one', 'wait until it is answered');
+    if (this.#host.operationOpen() || (this.#reading && !reading)) return questionOpen();
     if (mirror.disk.present || mirror.disk.doubt !== 'none')
       return refusal('a disk that works', 'that it does not', 'look at `vmpair status VM`');
     if (state.data !== 'up-to-date')
       return refusal(
         'a copy that is up to date on this node',
         `it is ${state.data}`,
-        `run it on ${state.peer}`,
+        `run it on ${state.peer}; if that is lost for good, \`vmpair prim VM\` says what can be done`,
       );
     const { phase } = pairing;
     if (phase === 'in-sync') {
@@ -216,7 +215,7 @@ export class NewRecord {
       return refusal(
         'a pair in sync, a resync at its end, or a peer that is off',
         `the link is ${phase}`,
-        'wait until everything is copied',
+        'wait; `vmpair status VM` says for what',
       );
     const { claimAfterMs } = mirror.config.timers;
     if (this.#host.unheardMs() < claimAfterMs)
@@ -258,7 +257,7 @@ function judge(
   state: PersistentState,
   { record, store }: Extract<ReadAnswer, { kind: 'record' }>,
 ): Pick<RecordStatus, 'verdict' | 'because'> {
-  const next = 'run `vmpair arbiter recreate VM`';
+  const next = 'run `vmpair arbiter recreate VM` on the node that is primary, or that is to go on alone';
   if (state.arbiterStore !== undefined && state.arbiterStore !== store) {
     const because = `its records were made anew or restored, or are of another arbiter; ${next}`;
     return { verdict: 'other-store', because };
@@ -270,6 +269,9 @@ function judge(
   }
   if (record.operationId === state.path.at(-1))
     return { verdict: 'ok', because: `it has ${describeRecord(record)}, as this copy knows` };
-  const because = `it has ${describeRecord(record)}, and this copy knows generation ${state.generation}`;
+  const isNewer = record.holder === state.peer;
+  const because =
+    `it has ${describeRecord(record)}, and this copy knows generation ${state.generation}; ` +
+    (isNewer ? `the copy of ${state.peer} is the newer one: bring ${state.peer} back` : next);
   return { verdict: 'differs', because };
 }

@@ -10,7 +10,7 @@ import type { PersistentState } from '../disk/state.ts';
 import { forEachReplica, type Replica } from '../engine/replica.ts';
 import type { Claims } from './claims.ts';
 import type { DecisionLog } from './decision-log.ts';
-import { type CommandDone, type Departure, refusal } from './departure.ts';
+import { type CommandDone, type Departure, questionOpen, refusal } from './departure.ts';
 import { doubtSentence } from './disk-file-facts.ts';
 import type { DiskTrouble } from './disk-trouble.ts';
 import type { KeptImage } from './kept-image.ts';
@@ -80,6 +80,11 @@ export class OperatorCommands {
 
   #primProblem(): WorldError | undefined {
     const { state, disk, keptImage, pairing } = this.#mirror;
+    const { phase } = pairing;
+    if (phase !== 'down' && phase !== 'handshake') {
+      const next = `run \`vmpair swap VM\` on ${state.peer} when the pair is in sync: it moves the VM here`;
+      return refusal('no primary on the peer', `the peer is connected (${phase})`, next);
+    }
     if (state.data === 'outdated' || state.data === 'inconsistent') {
       const ways = [
         `--accept-${state.data}`,
@@ -91,11 +96,6 @@ export class OperatorCommands {
     }
     if (disk.doubt !== 'none')
       return refusal('a disk whose content is known', doubtSentence(disk.doubt), 'do as it says');
-    const { phase } = pairing;
-    if (phase !== 'down' && phase !== 'handshake') {
-      const next = 'run `vmpair swap VM` to move the VM here';
-      return refusal('no primary on the peer', `the peer is connected (${phase})`, next);
-    }
     const peerHasData = pairing.peerHello !== undefined && pairing.peerHello.facts.data !== 'fresh';
     if (state.data === 'fresh' && peerHasData) {
       const next = 'run `vmpair prim VM` on the peer';
@@ -242,7 +242,7 @@ export class OperatorCommands {
         'it is stopped, or stops',
         'run `vmpair start VM`, then this again',
       );
-    if (operationOpen) return refusal('no open question to the arbiter', 'one', 'wait until it is answered');
+    if (operationOpen) return questionOpen();
     if (disk.present)
       return refusal('a disk that works', disk.sentence ?? 'that it does not', 'look at `vmpair status VM`');
     const worth = phase === 'handshake' ? peerHello?.facts.data : phase === 'down' ? undefined : 'up-to-date';

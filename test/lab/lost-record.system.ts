@@ -48,6 +48,9 @@ describe('a real pair whose witness loses its records', () => {
     await loseRecords();
     await guest.progress(300);
     expect(recordOf(primary)).to.deep.include({ verdict: 'other-store' });
+    expect(recordOf(primary).because).to.contain(
+      'run `vmpair arbiter recreate vm1` on the node that is primary',
+    );
     const onSecondary = arbiter(secondary, 'recreate');
     expect(onSecondary.status).to.equal(4);
     expect(onSecondary.stderr).to.contain(`run it on ${primary}`);

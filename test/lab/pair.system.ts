@@ -214,7 +214,9 @@ describe('lab on the command line', () => {
     expect((await vmpair('status', '--control', control)).out).to.match(
       /^vm1 on B: SECOND ready: it is a stand-in/,
     );
-    expect((await vmpair('prim', '--control', control)).out).to.equal('prim: done\n');
+    expect((await vmpair('prim', '--control', control)).out).to.equal(
+      'prim: noted; `vmpair status VM` says what comes of it\n',
+    );
     const list = await vmpair('supervisor', 'list', '--control', supervisor);
     expect(list.out).to.match(/^vm1: running, pid \d+, 0 restarts: it answers\n$/);
   });
