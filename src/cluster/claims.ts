@@ -36,7 +36,8 @@ export const storeRetryIntervalMs = 5000;
 const again = 'look at `vmpair status VM`, and give the command again';
 
 /** Why a node whose operator said `second` asks for nothing. */
-export const waitsAsSecondary = 'the operator asked this node to be secondary; waiting for the peer';
+export const waitsAsSecondary =
+  'the operator asked this node to be secondary; waiting for the peer, or for `vmpair prim VM`';
 
 export interface ClaimsHost {
   readonly mirror: {
@@ -145,6 +146,13 @@ export class Claims {
     this.obstacle = this.#mirror.state.wish === 'second' ? waitsAsSecondary : undefined;
   }
 
+  /** Whatever kept this node from going on alone, and what the operator wanted of it, was from before. */
+  pairIsInSync(): void {
+    this.obstacle = undefined;
+    this.problem = '';
+    if (this.#mirror.state.wish !== undefined) this.#mirror.persist({ wish: undefined }, () => {});
+  }
+
   /** Asks for the record, or without an arbiter goes on. `done` when the intent is durable, or cannot become so. */
   claim(rule: string, because: string, done: CommandDone = () => {}): void {
     const { state, decisions } = this.#mirror;
@@ -236,6 +244,7 @@ export class Claims {
     // The operator's choice of the first copy does not depend on the peer.
     if (this.#operation.open?.expected === undefined || this.isUnconfirmed) return;
     this.#operation.withdrawIfUnsent(() => {
+      this.problem = '';
       this.#mirror.decisions.add(
         'claim-withdrawn',
         'withdraw',

@@ -265,8 +265,7 @@ export class Mirror {
           this.keptImage.keepBefore(this.state.data, this.state, neededBytes, then),
         pairIsInSync: () => {
           this.keptImage.discard();
-          // Whatever kept this node from going on alone was from before.
-          this.claims.obstacle = undefined;
+          this.claims.pairIsInSync();
         },
         changed: () => this.evaluate(),
         diskFailed: events.diskFailed,

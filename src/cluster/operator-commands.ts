@@ -194,6 +194,8 @@ export class OperatorCommands {
   second(done: CommandDone): void {
     if (this.#mirror.serving)
       return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
+    // It is one, and may take over: what the command asks for has come about.
+    if (this.#mirror.pairing.phase === 'in-sync') return done(undefined);
     this.#mirror.start((error) => {
       if (error !== undefined) return done(error);
       this.#mirror.persist({ wish: 'second' }, () => {

@@ -321,7 +321,10 @@ export class Pairing {
     this.#host.standDown(`the peer is the source: ${verdict.because}`, () => {
       this.#parts.secondary.whenIdle(() => {
         if (this.#channel !== channel) return;
-        if (verdict.scope === 'none') return accept('in-sync');
+        if (verdict.scope === 'none') {
+          accept('in-sync');
+          return this.#host.pairIsInSync();
+        }
         forEachReplica(
           this.#parts.replicas,
           (replica, done) => replica.fold(done),
@@ -395,6 +398,7 @@ export class Pairing {
     if (verdict.scope === 'none') {
       primary.resume(channel);
       this.phase = 'in-sync';
+      this.#host.pairIsInSync();
       this.#host.serve();
       return undefined;
     }

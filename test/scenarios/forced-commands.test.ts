@@ -266,6 +266,46 @@ describe('what the operator wants is durable when the command is answered', () =
     }));
 });
 
+describe('what the operator wanted of a node ends with the next pair in sync', () => {
+  /** The link is lost, B is told something, and the link is back before anybody went on alone. */
+  function toldWhileApart(world: World, verb: 'prim' | 'second'): void {
+    world.startPair();
+    world.arbiter.running = false;
+    world.link.setCut(true, true);
+    world.expect('the link is lost', () => world.b.mirror?.channel === undefined, 10_000);
+    const told = outcome(world, (done) => world.b.mirror?.operator[verb](done));
+    expect(told).to.equal(undefined);
+    expect(world.b.mirror?.state.wish).to.equal(verb);
+    world.expect('A has asked the arbiter', () => world.a.mirror?.claims.problem !== '', 10_000);
+    world.link.setCut(false, false);
+    inSyncAgain(world);
+    world.arbiter.running = true;
+    expect(world.primary()).to.equal(world.a);
+  }
+
+  it('prim, and the link resumes: later the node is a secondary like any other, and no old problem is shown', () =>
+    story(1145, (world) => {
+      toldWhileApart(world, 'prim');
+      for (const host of [world.a, world.b]) expect(host.mirror?.claims.problem).to.equal('');
+      expect(world.b.mirror?.state.wish).to.equal(undefined);
+    }));
+
+  it('second, and the link resumes: the node takes over as ever', () =>
+    story(1146, (world) => {
+      toldWhileApart(world, 'second');
+      world.a.losePower();
+      world.expect('the VM runs on B', () => world.primary() === world.b, 20_000);
+    }));
+
+  it('second on the secondary of a pair in sync has come about: the node takes over as ever', () =>
+    story(1147, (world) => {
+      world.startPair();
+      expect(outcome(world, (done) => world.b.mirror?.operator.second(done))).to.equal(undefined);
+      world.a.losePower();
+      world.expect('the VM runs on B', () => world.primary() === world.b, 20_000);
+    }));
+});
+
 describe('second --full', () => {
   const full = (host: SimulatedHost, giveUp?: string): WorldError | undefined =>
     outcome(host.world, (done) => host.mirror?.operator.secondFull(giveUp, done));
