@@ -100,6 +100,11 @@ function situationOf(mirror: Mirror): DerivedState {
       phase === 'down' || phase === 'handshake'
         ? whyApart(mirror)
         : `the peer is being resynchronised${percent(mirror)}`;
+    // Its word counts when it answers: until then nothing is settled.
+    if (mirror.claims.isUnconfirmed) {
+      const because = `this node goes on alone by the word of the operator, which the arbiter has not confirmed; ${peer}`;
+      return { state, readiness: 'transient', because };
+    }
     return { state, readiness: 'ready', because: `this node has the only up-to-date copy; ${peer}` };
   }
   if (trouble !== undefined) return { state: 'WAIT', readiness: 'not-ready', because: trouble };

@@ -2,6 +2,8 @@
 import { expect } from 'chai';
 import type { WorldError } from '../../src/base/errors.ts';
 import type { CommandDone } from '../../src/cluster/departure.ts';
+import { deriveState } from '../../src/cluster/derive-state.ts';
+import type { Mirror } from '../../src/cluster/mirror.ts';
 import type { ForcedKind } from '../../src/cluster/forced-start.ts';
 import type { SimulatedHost } from '../simulation/simulated-host.ts';
 import type { World } from '../simulation/world.ts';
@@ -131,10 +133,14 @@ describe('prim while neither the peer nor the arbiter answers', () => {
       expect(without(world.a, 'B')).to.equal(undefined);
       world.expect('the VM runs on A', () => world.primary() === world.a);
       expect(world.a.mirror?.claims.isUnconfirmed).to.equal(true);
+      const shown = deriveState(world.a.mirror as Mirror);
+      expect([shown.state, shown.readiness]).to.deep.equal(['ALONE', 'transient']);
+      expect(shown.because).to.match(/by the word of the operator, which the arbiter has not confirmed/u);
       world.run(5000);
       world.arbiter.running = true;
       world.expect('the record names A', () => world.arbiter.record?.holder === 'A');
       world.expect('A knows', () => world.a.mirror?.state.pending === undefined);
+      expect(deriveState(world.a.mirror as Mirror).readiness).to.equal('ready');
       world.b.boot();
       inSyncAgain(world);
     }));
