@@ -97,7 +97,7 @@ export function addWitnessCommands(program: Command): void {
   });
   withConfig(witness.command('status').description('what the running witness serves and how it is')).action(
     async ({ config, json }: ConfigOptions) => {
-      const status = (await callOnce(controlOf(config), 'status')) as WitnessStatus;
+      const status = (await askWitness(config, 'status')) as WitnessStatus;
       printResult(json ?? false, status, () => statusText(status));
     },
   );
@@ -106,7 +106,7 @@ export function addWitnessCommands(program: Command): void {
       .command('reload')
       .description('let the running witness read its certificates again; the same as SIGHUP'),
   ).action(async ({ config, json }: ConfigOptions) => {
-    const report = (await callOnce(controlOf(config), 'reload')) as ReloadReport;
+    const report = (await askWitness(config, 'reload')) as ReloadReport;
     printResult(json ?? false, report, () => reloadText(report));
     if (report.refused.length > 0) process.exitCode = exitCodes.failed;
   });
@@ -137,8 +137,16 @@ export function addWitnessCommands(program: Command): void {
     });
 }
 
-function controlOf(config: string): string {
-  return readWitnessConfig(resolve(config)).controlSocket;
+/** Throws `control-unreachable` with what to do on the machine of a witness, which has no supervisor. */
+async function askWitness(config: string, verbName: string): Promise<unknown> {
+  try {
+    return await callOnce(readWitnessConfig(resolve(config)).controlSocket, verbName);
+  } catch (error) {
+    if (!(error instanceof WorldError) || error.code !== 'control-unreachable') throw error;
+    const { code, wanted, found } = error;
+    const next = 'Start the witness; "vmpair witness check" and its log say why it does not run.';
+    throw new WorldError(code, { wanted, found, next }, error);
+  }
 }
 
 function requireStore(dataDir: string): void {

@@ -134,7 +134,8 @@ export class Fencing {
   /** The orange sentence: the fence would not answer when it is needed. */
   get warning(): string | undefined {
     if (this.#lastTest?.kind !== 'no-answer') return undefined;
-    return `the fence of ${this.#mirror.state.peer} does not answer: ${this.#lastTest.because}`;
+    const { because } = this.#lastTest;
+    return `the fence of ${this.#mirror.state.peer} does not answer (${because}): repair it, then run \`vmpair fence test VM\``;
   }
 
   get #lastProblem(): string {
@@ -289,7 +290,11 @@ export class Fencing {
       return problem('a fence', 'none', 'without one, nothing waits for this word');
     if (node !== state.peer) {
       const next = `make sure that ${state.peer} is off, then give the command again with this option`;
-      return problem(`--peer-is-off ${state.peer}`, node === undefined ? 'no --peer-is-off' : node, next);
+      return problem(
+        `--peer-is-off ${state.peer}`,
+        node === undefined ? 'no --peer-is-off' : `--peer-is-off ${node}`,
+        next,
+      );
     }
     if (this.#host.connected())
       return problem('a peer that is off', `that ${node} answers`, 'look at `vmpair status VM`');

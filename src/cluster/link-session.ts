@@ -166,7 +166,7 @@ export class LinkSession {
     const anotherLives = this.#paths.some((each) => each !== path && this.#lives(each));
     if (unheardMs > lostAfterMs) path.drop(`the peer has been silent for more than ${lostAfterMs} ms`);
     else if (anotherLives && unheardMs > this.#silentAfterMs)
-      path.drop(`silent for more than ${this.#silentAfterMs} ms, while another network works`);
+      path.drop(`silent for more than ${this.#silentAfterMs} ms, while another network worked`);
   }
 
   #choose(): void {

@@ -271,7 +271,7 @@ describe('a pair with a fence and no arbiter', () => {
         world.a.losePower();
         world.run(takeoverLimitMs);
         expect(say(undefined)).to.equal('no --peer-is-off');
-        expect(say('B')).to.equal('B');
+        expect(say('B')).to.equal('--peer-is-off B');
         expect(world.primary()).to.equal(undefined);
         expect(say('A')).to.equal('done');
         writesAlone(world, world.b, 5000);

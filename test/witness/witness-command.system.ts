@@ -91,7 +91,9 @@ describe('vmpair witness', function () {
       /cluster c1: .* known as w,.*\n {2}vm1 {2}generation 2 {2}holder beta .* by beta\n/,
     );
     await witness.end();
-    expect((await command('status')).code).to.equal(3);
+    const silent = await command('status');
+    expect(silent.code).to.equal(3);
+    expect(silent.stderr).to.contain('"vmpair witness check" and its log');
     const records = await command('records', '--json');
     const { modules, refused } = JSON.parse(records.stdout);
     expect(refused).to.deep.equal([]);
