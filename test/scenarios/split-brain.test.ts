@@ -118,6 +118,25 @@ describe('split brain', () => {
       allowed,
     ));
 
+  it('is over when a copy was given up: during the resync no node asks for the command again', () =>
+    story(
+      1219,
+      (world) => {
+        split(world);
+        const { a, b } = world;
+        const since = sinceOf(b);
+        expect(resolve(a, 'A', since)).to.equal(undefined);
+        const isOver = ({ mirror }: SimulatedHost): boolean => mirror?.splitBrain.status === undefined;
+        world.expect(
+          'the resync runs, and no split is shown',
+          () => a.mirror?.pairing.phase === 'resync-source' && isOver(a) && isOver(b),
+          20_000,
+        );
+        whole(world, a);
+      },
+      allowed,
+    ));
+
   it('a restarted process goes on with its VM, a rebooted host does not start it, also when the peer is lost again', () =>
     story(
       1202,
