@@ -27,7 +27,10 @@ export function dated(
     const known = [state.inSyncAt ?? '', writtenBefore ?? ''].sort().at(-1);
     return { ...patch, inSyncAt: upToDateAt ?? (known === '' ? undefined : known) };
   }
-  if (patch.holder === state.self && patch.path?.at(-1) !== state.path.at(-1))
-    return { ...patch, aloneSince: now };
+  if (patch.holder === state.self && patch.path?.at(-1) !== state.path.at(-1)) {
+    // Alone again after a restart: what it wrote since the first time is on this node alone.
+    const since = state.holder === state.self ? state.aloneSince : undefined;
+    return { ...patch, aloneSince: since ?? now };
+  }
   return patch;
 }
