@@ -92,6 +92,8 @@ export class Claims {
   /** Grows with every connection to the peer: a reason to go on without it from before is none any more. */
   #meetings = 0;
   #readNotBeforeMs = 0;
+  /** `prim` was said to this process, and nothing was heard of the peer since. */
+  #primSaid = false;
 
   constructor(host: ClaimsHost, parts: ClaimsParts) {
     this.#host = host;
@@ -111,9 +113,13 @@ export class Claims {
     });
   }
 
-  /** The operator asked for `prim`, and it is not yet granted or refused. */
+  /**
+   * The operator asked for `prim`, and it is not yet granted or refused. Where nobody keeps a record it is the operator who knows that the
+   * peer does not run the VM and did not go on since: that is true when it is said, and not for a later process, nor after the
+   * peer was there.
+   */
   get forced(): boolean {
-    return this.#mirror.state.wish === 'prim';
+    return this.#mirror.state.wish === 'prim' && (this.#primSaid || this.#parts.arbiter !== undefined);
   }
   /** Writes alone by the word of the operator; the arbiter has not confirmed it yet. */
   get isUnconfirmed(): boolean {
@@ -138,6 +144,12 @@ export class Claims {
   }
   get becomingAlone(): boolean {
     return this.#becomingAlone;
+  }
+
+  /** The operator says `prim`; the wish is persisted by the caller. */
+  primIsSaid(): void {
+    this.obstacle = undefined;
+    this.#primSaid = true;
   }
 
   /** The module begins to run: of what was in the way before, only the wish of the operator is left. */
@@ -233,6 +245,7 @@ export class Claims {
   /** The peer is back: a claim that provably never left this node is given up. */
   peerIsBack(): void {
     this.#meetings += 1;
+    this.#primSaid = false;
     // The operator's choice of the first copy does not depend on the peer.
     if (this.#operation.open?.expected === undefined || this.isUnconfirmed) return;
     this.#operation.withdrawIfUnsent(() => {
@@ -253,9 +266,21 @@ export class Claims {
     this.#readingRecord = false;
   }
 
+  /** The connection ended: what the operator said while the peer was there is no word about a peer that is not. */
+  peerIsLost(): void {
+    this.#primSaid = false;
+  }
+
+  /** The pair is in sync: what was in the way of going on alone, and what the operator wished for, is from before. */
+  pairIsInSync(): void {
+    this.obstacle = undefined;
+    if (this.#mirror.state.wish !== undefined) this.#mirror.persist({ wish: undefined }, () => {});
+  }
+
   /** The module stops: nothing is sent any more, and an open intent stays in the superblock. */
   stop(): void {
     this.standsDown();
+    this.#primSaid = false;
     this.#operation.stop();
   }
 

@@ -139,6 +139,7 @@ export class Mirror {
         this.linkProblem = because;
         ports.log.warn('link-lost', { because });
         this.repair.stop();
+        this.claims.peerIsLost();
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
         this.newRecord.linkLost();
@@ -265,8 +266,7 @@ export class Mirror {
           this.keptImage.keepBefore(this.state.data, this.state, neededBytes, then),
         pairIsInSync: () => {
           this.keptImage.discard();
-          // Whatever kept this node from going on alone was from before.
-          this.claims.obstacle = undefined;
+          this.claims.pairIsInSync();
         },
         changed: () => this.evaluate(),
         diskFailed: events.diskFailed,

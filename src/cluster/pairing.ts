@@ -64,7 +64,7 @@ export interface PairingHost {
   serve(): void;
   /** The copy is about to become inconsistent; `then` when its earlier image is kept, or will not be. */
   keepImage(neededBytes: number, then: () => void): void;
-  /** This copy is durably up to date, as one of a pair. */
+  /** This copy is durably up to date, as one of a pair; also after a link that resumed. */
   pairIsInSync(): void;
   /** The pair's situation changed. */
   changed(): void;
@@ -309,7 +309,8 @@ export class Pairing {
       if (this.#channel !== channel) return;
       this.#accepting = false;
       this.phase = phase;
-      if (phase !== 'in-sync') this.#report = new ResyncReport('target', verdict, this.#parts.clock.nowMs());
+      if (phase === 'in-sync') this.#host.pairIsInSync();
+      else this.#report = new ResyncReport('target', verdict, this.#parts.clock.nowMs());
       this.#mirror.decisions.add(
         verdict.rule,
         phase === 'in-sync' ? 'be secondary' : 'be resync target',
@@ -395,6 +396,7 @@ export class Pairing {
     if (verdict.scope === 'none') {
       primary.resume(channel);
       this.phase = 'in-sync';
+      this.#host.pairIsInSync();
       this.#host.serve();
       return undefined;
     }

@@ -42,3 +42,78 @@ describe('the disk of a secondary fails a flush as the link is cut, and its oper
         { hasArbiter: false, fence: 'required' },
       ));
 });
+
+describe('a command to a node that is part of a pair', () => {
+  it('second to the secondary of a pair in sync changes nothing: it takes over when the primary is lost', () =>
+    story(9003, (world) => {
+      world.startPair();
+      expect(outcome(world, (done) => world.b.mirror?.operator.second(done))).to.equal(undefined);
+      world.run(2000);
+      world.a.losePower();
+      world.expect('the VM runs on B', () => world.primary() === world.b, 15_000);
+    }));
+
+  for (const verb of ['prim', 'second'] as const)
+    it(`${verb} in the handshake after a blip ends with the pair in sync, and decides nothing later`, () =>
+      story(
+        9004,
+        (world) => {
+          world.startPair();
+          world.link.blip();
+          world.expect('the link is down', () => world.b.mirror?.pairing.phase === 'down');
+          world.expect('the peer is connected', () => world.b.mirror?.pairing.phase === 'handshake');
+          expect(outcome(world, (done) => world.b.mirror?.operator[verb](done))).to.equal(undefined);
+          world.expect('the pair is in sync', () => world.inSync());
+          world.expect('the wish is over', () => world.b.mirror?.state.wish === undefined);
+          expect(world.b.mirror?.claims.obstacle).to.equal(undefined);
+          world.link.setCut(true, true);
+          world.run(20_000);
+          expect(world.b.vm.executes).to.equal(false);
+        },
+        { hasArbiter: false },
+      ));
+});
+
+describe('prim where nobody keeps a record, with the word that the peer is off', () => {
+  for (const fence of [undefined, 'required'] as const)
+    it(`is for the process that heard it: one that boots later does not start behind its peer${fence === undefined ? '' : ', also with a fence'}`, () =>
+      story(
+        9005,
+        (world) => {
+          world.startPair();
+          world.fences.mood = 'works';
+          world.fences.bootAfterMs = undefined;
+          world.a.losePower();
+          world.expect('B has lost A', () => world.b.mirror?.pairing.phase === 'down');
+          expect(outcome(world, (done) => world.b.mirror?.operator.prim(done, 'A'))).to.equal(undefined);
+          world.b.losePower();
+          world.a.boot();
+          world.run(5000);
+          expect(outcome(world, (done) => world.a.mirror?.operator.prim(done, 'B'))).to.equal(undefined);
+          world.expect('the VM runs on A', () => world.primary() === world.a, 30_000);
+          world.run(3000);
+          world.a.losePower();
+          world.b.boot();
+          world.run(60_000);
+          expect(world.b.vm.executes).to.equal(false);
+        },
+        { hasArbiter: false, ...(fence === undefined ? {} : { fence }) },
+      ));
+
+  it('is void when the peer was heard meanwhile: nobody starts beside it', () =>
+    story(
+      9006,
+      (world) => {
+        world.startPair();
+        world.link.setCut(true, true);
+        world.expect('B has lost A', () => world.b.mirror?.pairing.phase === 'down');
+        expect(outcome(world, (done) => world.b.mirror?.operator.prim(done, 'A'))).to.equal(undefined);
+        world.link.setCut(false, false);
+        world.expect('A is back', () => world.b.mirror?.session.channel !== undefined);
+        world.link.setCut(true, true);
+        world.run(20_000);
+        expect(world.b.vm.executes).to.equal(false);
+      },
+      { hasArbiter: false },
+    ));
+});
