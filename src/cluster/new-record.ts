@@ -99,6 +99,9 @@ export class NewRecord {
       const { state, pairing } = this.#host.mirror;
       const channel = this.#host.channelOfPair();
       if (typeof channel === 'string') {
+        // Connected and in sync: the peer has to say its word, however short the moment is in which it cannot.
+        if (pairing.phase === 'in-sync')
+          return end(refusal('a pair in sync that works', channel, 'give the command again'));
         this.#ask(answer.record, answer.store, pairing.phase === 'finishing' ? 'both' : state.self);
         return end(undefined);
       }

@@ -117,3 +117,38 @@ describe('prim where nobody keeps a record, with the word that the peer is off',
       { hasArbiter: false },
     ));
 });
+
+describe('arbiter recreate', () => {
+  it('while writes are held for a peer that is about to leave asks for nothing: the peer has not said its word', () =>
+    story(9007, (world) => {
+      world.startPair();
+      world.arbiter.loseStore();
+      world.b.command('stop');
+      world.expect('writes are held', () => world.a.mirror?.primary.gate === 'held');
+      world.b.freezeProcess(3000);
+      const error = outcome(world, (done) => world.a.recreateRecord(undefined, done));
+      expect(error?.found).to.equal('writes are held for a moment');
+      expect(world.a.mirror?.state.pending).to.equal(undefined);
+      world.run(1000);
+      expect(world.arbiter.record).to.equal(undefined);
+    }));
+
+  for (const verb of ['swap', 'stop'] as const)
+    it(`waits for a slow arbiter, and a ${verb} comes: nothing is given away before the answer`, () =>
+      story(9008, (world) => {
+        world.startPair();
+        world.arbiter.loseStore();
+        world.arbiter.lateRequests = 1;
+        expect(outcome(world, (done) => world.a.recreateRecord(undefined, done))).to.equal(undefined);
+        expect(world.a.mirror?.operationOpen).to.equal(true);
+        const error = outcome(world, (done) => world.a.command(verb, done));
+        expect(error?.found).to.equal(verb === 'swap' ? 'one' : undefined);
+        world.arbiter.lateRequests = 0;
+        world.run(20_000);
+        expect(world.a.mirror?.state.data).to.equal('up-to-date');
+        if (verb === 'stop') world.a.command('start');
+        inSyncAgain(world);
+        const holds = world.hosts.map(({ mirror }) => mirror?.state.path.at(-1));
+        expect(holds).to.deep.equal([world.arbiter.record?.operationId, world.arbiter.record?.operationId]);
+      }));
+});
