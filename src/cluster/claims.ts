@@ -379,12 +379,29 @@ export class Claims {
       case 'granted':
         return this.#granted(outcome.operation, outcome.store);
       case 'refused':
+        if (this.#isOfCopyGivenUp(outcome.operation, outcome.record))
+          return this.#askForBothAfter(outcome.record, outcome.operation);
         return this.#follow(outcome.record, outcome.store, outcome.operation);
       case 'other-store':
         return this.#follow(undefined, outcome.store, outcome.operation);
       default:
         assertNever(outcome, 'outcome of an arbiter operation');
     }
+  }
+
+  /**
+   * At the end of a resync the peer's copy is durably inconsistent, and it has agreed to be the target: a record that names it is of a copy
+   * that was given up (by a `resolve` of which this node has not heard).
+   */
+  #isOfCopyGivenUp({ next }: PendingOperation, record: ArbiterRecord | undefined): record is ArbiterRecord {
+    const { pairing, state } = this.#mirror;
+    return next.holder === 'both' && pairing.phase === 'finishing' && record?.holder === state.peer;
+  }
+
+  #askForBothAfter(expected: ArbiterRecord, { store, next }: PendingOperation): void {
+    const generation = Math.max(expected.generation, this.#mirror.state.generation) + 1;
+    const again = { ...next, generation, operationId: this.#host.operationId() };
+    this.#operation.begin({ store, expected, next: again });
   }
 
   #granted(

@@ -128,9 +128,7 @@ const newestInDoubt = (mine: CopyFacts, theirs: CopyFacts, lineage: Lineage): bo
 
 /** A secondary whose host is the one of then, and still has in its cache, or on its disk, all that it answered. */
 const canResume = (primary: CopyFacts, secondary: CopyFacts): boolean =>
-  primary.resumeWithBoot !== undefined &&
-  primary.resumeWithBoot === secondary.bootId &&
-  !secondary.rebooted;
+  primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId && !secondary.rebooted;
 
 export const resyncTable: readonly Row[] = [
   {

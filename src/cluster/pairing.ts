@@ -195,6 +195,13 @@ export class Pairing {
     this.#consider();
   }
 
+  /** What the peer said that it holds is over, by its own word; it says anew what it is. */
+  peerChanges(): void {
+    this.#theirs = undefined;
+    this.verdict = undefined;
+    this.sayHello();
+  }
+
   // ---- messages -------------------------------------------------------------------------------------------------------
 
   /** A string says why the connection must end. */

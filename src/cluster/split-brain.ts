@@ -13,6 +13,7 @@ import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { Replica } from '../engine/replica.ts';
 import type { ControlMessage } from '../link/control-messages.ts';
 import type { DecisionLog } from './decision-log.ts';
+import type { PairPhase } from './pairing.ts';
 
 /** How often each node tells the other what it has written since the split, ms. */
 const reportIntervalMs = 5000;
@@ -30,7 +31,11 @@ export interface SplitBrainHost {
     readonly state: PersistentState;
     readonly serving: boolean;
     readonly decisions: DecisionLog;
-    readonly pairing: { readonly isSplit: boolean; readonly channel: PeerChannel | undefined };
+    readonly pairing: {
+      readonly phase: PairPhase;
+      readonly isSplit: boolean;
+      readonly channel: PeerChannel | undefined;
+    };
     readonly replicas: readonly Replica[];
     persist(patch: Partial<PersistentState>, then: () => void): void;
   };
@@ -58,6 +63,9 @@ export class SplitBrain {
   /** Looks at the handshake again: notes a split, and tells the peer what this side wrote. */
   look(): void {
     const { pairing, state, decisions } = this.#mirror;
+    // One is being copied over the other: what was given up is given up, whether the pair gets in sync or not.
+    const isOver = pairing.phase !== 'down' && pairing.phase !== 'handshake';
+    if (isOver && state.splitSince !== undefined) this.#mirror.persist({ splitSince: undefined }, () => {});
     if (!pairing.isSplit) return;
     if (state.splitSince === undefined) {
       decisions.add('split-brain', 'freeze', frozenBecause);

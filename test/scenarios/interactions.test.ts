@@ -2,7 +2,8 @@
 import { expect } from 'chai';
 import type { WorldError } from '../../src/base/errors.ts';
 import type { CommandDone } from '../../src/cluster/departure.ts';
-import type { World } from '../simulation/world.ts';
+import type { SimulatedHost } from '../simulation/simulated-host.ts';
+import type { World, WorldOptions } from '../simulation/world.ts';
 import { story } from './story.ts';
 
 /** Gives a command and waits for its answer. */
@@ -151,4 +152,175 @@ describe('arbiter recreate', () => {
         const holds = world.hosts.map(({ mirror }) => mirror?.state.path.at(-1));
         expect(holds).to.deep.equal([world.arbiter.record?.operationId, world.arbiter.record?.operationId]);
       }));
+});
+
+/** Two histories are allowed, and not looked at. */
+const allowed: WorldOptions = { hasArbiter: false, allowSplitBrain: true };
+const forcedApart: WorldOptions = { hasArbiter: true, allowSplitBrain: true };
+
+const isAlone = ({ mirror }: SimulatedHost): boolean => mirror?.primary.soloAllowed === true;
+const sinceOf = ({ mirror }: SimulatedHost): string => mirror?.state.aloneSince ?? '';
+
+function seen(world: World): void {
+  const both = (): boolean => world.hosts.every(({ mirror }) => mirror?.pairing.isSplit === true);
+  world.expect('both see the split', both, 20_000);
+}
+
+function bothRun(world: World): void {
+  const run = (): boolean => world.hosts.every((host) => isAlone(host) && host.vm.executes);
+  world.expect('both run', run, 15_000);
+  world.run(2000);
+  world.link.setCut(false, false);
+  seen(world);
+}
+
+/** Both went on by themselves, and have met again. */
+function split(world: World): void {
+  world.startPair();
+  world.link.setCut(true, true);
+  bothRun(world);
+}
+
+/** A runs by the record; then B was forced, with the wrong word that A is off, and the record names B. */
+function forcedBesideA(world: World): void {
+  world.startPair();
+  world.link.setCut(true, true);
+  world.expect('B is outdated', () => world.b.mirror?.state.data === 'outdated', 30_000);
+  world.run(7000);
+  const loseSince = world.b.mirror?.state.inSyncAt;
+  const consent = { kind: 'outdated', loseSince, peerIsOff: 'A' } as const;
+  expect(outcome(world, (done) => world.b.mirror?.forcedStart.start(consent, done))).to.equal(undefined);
+  bothRun(world);
+}
+
+/** The answers that came so far. */
+function giveUpB(world: World): readonly (WorldError | undefined)[] {
+  const answers: (WorldError | undefined)[] = [];
+  world.b.mirror?.resolve.start('A', sinceOf(world.b), (error) => answers.push(error));
+  return answers;
+}
+
+describe('resolve', () => {
+  it('keeps a copy that runs and that the record does not name: its VM runs on, and the record is made to name it', () =>
+    story(
+      9001,
+      (world) => {
+        forcedBesideA(world);
+        expect(outcome(world, (done) => world.a.mirror?.resolve.start('A', sinceOf(world.b), done))).to.equal(
+          undefined,
+        );
+        world.expect('the record names A', () => world.arbiter.record?.holder === 'A', 5000);
+        expect(world.a.vm.executes).to.equal(true);
+        inSyncAgain(world);
+        expect([world.primary(), world.arbiter.record?.holder]).to.deep.equal([world.a, 'both']);
+      },
+      forcedApart,
+    ));
+
+  it('and the link is lost before that copy hears of it: it is the source all the same, and the record becomes right', () =>
+    story(
+      9014,
+      (world) => {
+        forcedBesideA(world);
+        giveUpB(world);
+        world.expect('B is given up', () => world.b.mirror?.state.data === 'outdated');
+        world.link.blip();
+        inSyncAgain(world);
+        expect([world.primary(), world.arbiter.record?.holder]).to.deep.equal([world.a, 'both']);
+        const asked = world.a.mirror?.decisions.entries.filter(({ action }) => action === 'keep this copy');
+        expect(asked).to.deep.equal([]);
+      },
+      forcedApart,
+    ));
+
+  it('the arbiter is away as the other copy is given up: it is asked until it answers', () =>
+    story(
+      9010,
+      (world) => {
+        forcedBesideA(world);
+        world.a.losePower();
+        world.a.boot();
+        world.run(2000);
+        seen(world);
+        const answers = giveUpB(world);
+        world.expect('A counts as outdated', () => world.a.mirror?.state.data === 'outdated');
+        world.run(20);
+        world.arbiter.running = false;
+        world.expect('B is given up', () => answers.length > 0);
+        world.checkers.historyGivenUp(world.a);
+        world.run(5000);
+        world.arbiter.running = true;
+        inSyncAgain(world);
+        expect(world.primary()).to.equal(world.a);
+      },
+      forcedApart,
+    ));
+
+  it('a copy that waits for the record goes on waiting when it could not be given up', () =>
+    story(
+      9011,
+      (world) => {
+        forcedBesideA(world);
+        world.arbiter.loseStore();
+        world.b.kill();
+        const waits = (): boolean => world.b.mirror?.claims.obstacle !== undefined && world.b.mirror.serving;
+        world.expect('B waits', waits, 20_000);
+        seen(world);
+        world.b.sideFiles.room = 'late';
+        const since = sinceOf(world.b);
+        const error = outcome(world, (done) => world.a.mirror?.resolve.start('A', since, done));
+        expect(error?.found).to.equal('no room');
+        world.run(3000);
+        expect(isAlone(world.b)).to.equal(false);
+      },
+      forcedApart,
+    ));
+
+  it('the copy that is kept is on its own as soon as it knows: the other one is lost, and it starts', () =>
+    story(
+      9008,
+      (world) => {
+        split(world);
+        world.a.losePower();
+        world.a.boot();
+        world.run(1000);
+        seen(world);
+        giveUpB(world);
+        const knows = (): boolean =>
+          world.a.mirror?.decisions.entries.some(({ action }) => action === 'keep this copy') === true;
+        world.expect('A knows', knows);
+        world.b.losePower();
+        world.expect('the VM runs on A', () => world.primary() === world.a, 60_000);
+      },
+      allowed,
+    ));
+
+  it('both lose power in the resynchronisation after it, and only the copy that was kept comes back: it starts', () =>
+    story(
+      9009,
+      (world) => {
+        split(world);
+        giveUpB(world);
+        world.expect('A is source', () => world.a.mirror?.pairing.phase === 'resync-source');
+        for (const host of world.hosts) host.losePower();
+        world.a.boot();
+        world.expect('the VM runs on A', () => world.primary() === world.a, 60_000);
+      },
+      { ...allowed, volumeSizesBytes: [24 * 1024 * 1024] },
+    ));
+
+  it('the copy that was to be kept is lost while the blocks of the other one are kept: that one goes on', () =>
+    story(
+      9012,
+      (world) => {
+        split(world);
+        const answers = giveUpB(world);
+        world.expect('its VM has ended', () => world.b.vm.state === 'stopped');
+        world.a.kill();
+        world.expect('the command is answered', () => answers.length > 0);
+        expect(answers[0]?.found).to.equal('that it was lost');
+        world.expect('the VM runs on B', () => isAlone(world.b) && world.b.vm.executes);
+      },
+      allowed,
+    ));
 });
