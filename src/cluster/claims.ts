@@ -230,6 +230,9 @@ export class Claims {
     const operationId = path.at(-1);
     const expected =
       operationId === undefined || holder === undefined ? undefined : { generation, holder, operationId };
+    // Nobody else could say so: it goes on in the lineage in which it was alone already.
+    const staysAlone = this.#parts.arbiter === undefined && holder === self;
+    if (staysAlone && expected !== undefined) return { store, expected, next: expected };
     return { store, expected, next: nextRecord(expected?.generation ?? 0, self, this.#host.operationId()) };
   }
 

@@ -324,3 +324,25 @@ describe('resolve', () => {
       allowed,
     ));
 });
+
+describe('a node that is alone where nobody keeps a record, and whose module is restarted again and again', () => {
+  it('stays in one lineage: the other node is still known when it is back, and only what differs is copied', () =>
+    story(
+      9015,
+      (world) => {
+        world.startPair();
+        world.b.losePower();
+        world.expect('A is alone', () => isAlone(world.a), 10_000);
+        const { generation } = world.a.mirror?.state ?? {};
+        for (let restart = 0; restart < 70; restart += 1) {
+          world.a.kill();
+          world.expect('A is alone again', () => isAlone(world.a), 30_000);
+        }
+        expect(world.a.mirror?.state.generation).to.equal(generation);
+        world.b.boot();
+        inSyncAgain(world);
+        expect(world.checkers.fullCopies).to.equal(1);
+      },
+      { hasArbiter: false },
+    ));
+});
