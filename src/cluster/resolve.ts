@@ -287,7 +287,7 @@ export class Resolve {
    * is given up: so it goes on only after the record was changed, whatever happens in between.
    */
   #checkKeeper(done: CommandDone): void {
-    const { data, path } = this.#mirror.state;
+    const { data, path, arbiterStore } = this.#mirror.state;
     if (data !== 'up-to-date' && data !== 'outdated') return done(notReady(`that its copy is ${data}`));
     const { arbiter } = this.#parts;
     if (arbiter === undefined) return done(undefined);
@@ -296,6 +296,9 @@ export class Resolve {
     arbiter.read((answer) => {
       if (answer.kind === 'no-answer')
         return done(notReady(`that its arbiter does not answer: ${answer.because}`));
+      // It could not be named there, and an outdated copy cannot have its record made anew.
+      if (arbiterStore !== undefined && answer.store !== arbiterStore && !this.#host.alone())
+        return done(recordsLost(this.#mirror.state));
       // What runs, runs on; its place in the record it gets when the other copy is given up.
       const isNamed = answer.record?.operationId === path.at(-1) || this.#host.alone();
       if (isNamed || data === 'outdated') return done(undefined);
@@ -374,6 +377,13 @@ function connectionLost(): WorldError {
 
 function notReady(found: string): WorldError {
   return refusal('a peer that can go on with its copy', found, 'repair that, or keep the other copy');
+}
+
+function recordsLost({ self, peer }: PersistentState): WorldError {
+  const next =
+    `run \`vmpair stop VM\` on ${peer}, then \`vmpair arbiter recreate VM --peer-is-off ${peer}\` on ${self}, start ${peer} again, ` +
+    'and give this command again';
+  return refusal('an arbiter that can name the copy that is kept', 'other records than its copy knows', next);
 }
 
 function noRoom(found: string): WorldError {

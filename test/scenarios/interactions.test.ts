@@ -256,6 +256,37 @@ describe('resolve', () => {
       forcedApart,
     ));
 
+  it('is refused when the copy that is kept does not run and the records are lost, with the way to have it named first', () =>
+    story(
+      9013,
+      (world) => {
+        forcedBesideA(world);
+        world.a.losePower();
+        world.a.boot();
+        world.arbiter.loseStore();
+        world.run(2000);
+        seen(world);
+        const since = sinceOf(world.b);
+        const error = outcome(world, (done) => world.b.mirror?.resolve.start('A', since, done));
+        expect(error?.found).to.equal('other records than its copy knows');
+        expect(world.hosts.map(({ mirror }) => mirror?.state.data)).to.deep.equal([
+          'up-to-date',
+          'up-to-date',
+        ]);
+        expect(outcome(world, (done) => world.b.command('stop', done))).to.equal(undefined);
+        world.run(8000);
+        world.checkers.historyGivenUp(world.a);
+        expect(outcome(world, (done) => world.a.recreateRecord('B', done))).to.equal(undefined);
+        world.expect('A runs', () => isAlone(world.a), 10_000);
+        expect(outcome(world, (done) => world.b.command('start', done))).to.equal(undefined);
+        seen(world);
+        expect(outcome(world, (done) => world.b.mirror?.resolve.start('A', since, done))).to.equal(undefined);
+        inSyncAgain(world);
+        expect(world.primary()).to.equal(world.a);
+      },
+      forcedApart,
+    ));
+
   it('a copy that waits for the record goes on waiting when it could not be given up', () =>
     story(
       9011,
