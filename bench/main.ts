@@ -39,6 +39,9 @@ async function run(options: BenchOptions): Promise<void> {
   const progress = (line: string): void => console.error(line);
   try {
     for (const name of options.parts) sections.push(await parts[name]({ options, scratch, progress }));
+  } catch (error) {
+    console.error(scratch.logEnds());
+    throw error;
   } finally {
     await scratch.remove();
   }

@@ -4,7 +4,7 @@
  * run finds what a killed one left.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findMarkedProcesses, killMarkedProcesses } from '../src/platform/marked-processes.ts';
@@ -34,11 +34,24 @@ export class Scratch {
     return join(this.directory, name);
   }
 
+  /** The ends of all logs, to be read when a measurement failed: they go with the directory. */
+  logEnds(): string {
+    const names = readdirSync(this.directory, { recursive: true, encoding: 'utf8' });
+    const logs = names.filter((name) => name.endsWith('.log'));
+    return logs.map((name) => `${name}:\n${logEnd(this.path(name))}\n`).join('\n');
+  }
+
   /** Ends whatever still runs and removes everything. Idempotent. */
   async remove(): Promise<void> {
     await removeRun(process.pid);
     delete process.env[markName];
   }
+}
+
+const logEndBytes = 6000;
+
+function logEnd(file: string): string {
+  return readFileSync(file, 'utf8').slice(-logEndBytes);
 }
 
 /** Pids of runs, alive or not, that something on this machine is named after. */

@@ -380,7 +380,9 @@ export class PrimaryEngine {
     this.#inFlight.delete(request);
     if (request.issued) this.#issuedCount -= 1;
     if (request.hot) {
-      if (request.replicated && !request.dirty)
+      // Abandoned, and its disk answers only now: the peer may never have got it, and no flush of both tells anything of it.
+      if (request.abandoned && request.issued) request.markDirty();
+      else if (request.replicated && !request.dirty)
         replica.markUnstable(request.offsetBytes, request.lengthBytes);
       replica.log.release(request);
     }

@@ -117,6 +117,20 @@ describe('a disk that hangs', () => {
     });
   }
 
+  stories(
+    'the disk of the primary, while the other host is frozen: what it wrote at last alone is in the next resync',
+    (world) => {
+      world.startPair();
+      // What is sent from now on is lost with the connection.
+      world.b.freezeHost(15_000);
+      hang(world.a, false);
+      world.expect('the VM of A is stopped', () => world.a.vm.state === 'stopped', stallMsMax + 1000);
+      world.run(1000);
+      hang(world.a, false, false);
+      wholeAgain(world);
+    },
+  );
+
   stories('of either node, while the arbiter is away: nobody needs it', (world) => {
     world.startPair();
     world.arbiter.running = false;
