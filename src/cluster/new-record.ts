@@ -219,7 +219,10 @@ export class NewRecord {
       return refusal(
         'a pair in sync, a resync at its end, or a peer that is off',
         `the link is ${phase}`,
-        'wait until everything is copied',
+        // A handshake that waits for this record would wait for ever.
+        phase === 'handshake'
+          ? `run \`vmpair stop VM\` on ${state.peer}, then this again with --peer-is-off ${state.peer}`
+          : 'wait until everything is copied',
       );
     const { claimAfterMs } = mirror.config.timers;
     if (this.#host.unheardMs() < claimAfterMs)

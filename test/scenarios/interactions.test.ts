@@ -134,6 +134,28 @@ describe('arbiter recreate', () => {
       expect(world.arbiter.record).to.equal(undefined);
     }));
 
+  it('is refused beside an empty peer that waits for it, and says how to go on', () =>
+    story(9016, (world) => {
+      world.startPair();
+      world.b.losePower();
+      world.expect('A is alone', () => isAlone(world.a), 10_000);
+      world.arbiter.loseStore();
+      world.a.kill();
+      world.b.replaceHardware();
+      world.b.boot();
+      const waits = (): boolean =>
+        world.a.mirror?.claims.obstacle !== undefined && world.a.mirror.pairing.peerIsNew;
+      world.expect('A waits beside it', waits, 20_000);
+      const error = outcome(world, (done) => world.a.recreateRecord(undefined, done));
+      expect(error?.next).to.equal('run `vmpair stop VM` on B, then this again with --peer-is-off B');
+      expect(outcome(world, (done) => world.b.command('stop', done))).to.equal(undefined);
+      world.run(8000);
+      expect(outcome(world, (done) => world.a.recreateRecord('B', done))).to.equal(undefined);
+      world.expect('A is alone again', () => isAlone(world.a), 10_000);
+      expect(outcome(world, (done) => world.b.command('start', done))).to.equal(undefined);
+      inSyncAgain(world);
+    }));
+
   for (const verb of ['swap', 'stop'] as const)
     it(`waits for a slow arbiter, and a ${verb} comes: nothing is given away before the answer`, () =>
       story(9008, (world) => {
