@@ -93,6 +93,8 @@ export class Claims {
   /** Grows with every connection to the peer: a reason to go on without it from before is none any more. */
   #meetings = 0;
   #readNotBeforeMs = 0;
+  /** `prim` was said to this process, and nothing was heard of the peer since. */
+  #primSaid = false;
 
   constructor(host: ClaimsHost, parts: ClaimsParts) {
     this.#host = host;
@@ -112,9 +114,13 @@ export class Claims {
     });
   }
 
-  /** The operator asked for `prim`, and it is not yet granted or refused. */
+  /**
+   * The operator asked for `prim`, and it is not yet granted or refused. Where nobody keeps a record it is the operator who knows that the
+   * peer does not run the VM and did not go on since: that is true when it is said, and not for a later process, nor after the
+   * peer was there.
+   */
   get forced(): boolean {
-    return this.#mirror.state.wish === 'prim';
+    return this.#mirror.state.wish === 'prim' && (this.#primSaid || this.#parts.arbiter !== undefined);
   }
   /** Writes alone by the word of the operator; the arbiter has not confirmed it yet. */
   get isUnconfirmed(): boolean {
@@ -139,6 +145,12 @@ export class Claims {
   }
   get becomingAlone(): boolean {
     return this.#becomingAlone;
+  }
+
+  /** The operator says `prim`; the wish is persisted by the caller. */
+  primIsSaid(): void {
+    this.obstacle = undefined;
+    this.#primSaid = true;
   }
 
   /** The module begins to run: of what was in the way before, only the wish of the operator is left. */
@@ -226,6 +238,9 @@ export class Claims {
     const operationId = path.at(-1);
     const expected =
       operationId === undefined || holder === undefined ? undefined : { generation, holder, operationId };
+    // Nobody else could say so: it goes on in the lineage in which it was alone already.
+    const staysAlone = this.#parts.arbiter === undefined && holder === self;
+    if (staysAlone && expected !== undefined) return { store, expected, next: expected };
     return { store, expected, next: nextRecord(expected?.generation ?? 0, self, this.#host.operationId()) };
   }
 
@@ -241,6 +256,7 @@ export class Claims {
   /** The peer is back: a claim that provably never left this node is given up. */
   peerIsBack(): void {
     this.#meetings += 1;
+    this.#primSaid = false;
     // The operator's choice of the first copy does not depend on the peer.
     if (this.#operation.open?.expected === undefined || this.isUnconfirmed) return;
     this.#operation.withdrawIfUnsent(() => {
@@ -262,9 +278,15 @@ export class Claims {
     this.#readingRecord = false;
   }
 
+  /** The connection ended: what the operator said while the peer was there is no word about a peer that is not. */
+  peerIsLost(): void {
+    this.#primSaid = false;
+  }
+
   /** The module stops: nothing is sent any more, and an open intent stays in the superblock. */
   stop(): void {
     this.standsDown();
+    this.#primSaid = false;
     this.#operation.stop();
   }
 
@@ -363,12 +385,29 @@ export class Claims {
       case 'granted':
         return this.#granted(outcome.operation, outcome.store);
       case 'refused':
+        if (this.#isOfCopyGivenUp(outcome.operation, outcome.record))
+          return this.#askForBothAfter(outcome.record, outcome.operation);
         return this.#follow(outcome.record, outcome.store, outcome.operation);
       case 'other-store':
         return this.#follow(undefined, outcome.store, outcome.operation);
       default:
         assertNever(outcome, 'outcome of an arbiter operation');
     }
+  }
+
+  /**
+   * At the end of a resync the peer's copy is durably inconsistent, and it has agreed to be the target: a record that names it is of a copy
+   * that was given up (by a `resolve` of which this node has not heard).
+   */
+  #isOfCopyGivenUp({ next }: PendingOperation, record: ArbiterRecord | undefined): record is ArbiterRecord {
+    const { pairing, state } = this.#mirror;
+    return next.holder === 'both' && pairing.phase === 'finishing' && record?.holder === state.peer;
+  }
+
+  #askForBothAfter(expected: ArbiterRecord, { store, next }: PendingOperation): void {
+    const generation = Math.max(expected.generation, this.#mirror.state.generation) + 1;
+    const again = { ...next, generation, operationId: this.#host.operationId() };
+    this.#operation.begin({ store, expected, next: again });
   }
 
   #granted(

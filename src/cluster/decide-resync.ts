@@ -126,8 +126,9 @@ const newestInDoubt = (mine: CopyFacts, theirs: CopyFacts, lineage: Lineage): bo
   return inDoubt(lineage === 'mine-ahead' || lineage === 'mine-ahead-before-base' ? mine : theirs);
 };
 
+/** A secondary whose host is the one of then, and still has in its cache, or on its disk, all that it answered. */
 const canResume = (primary: CopyFacts, secondary: CopyFacts): boolean =>
-  primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId;
+  primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId && !secondary.rebooted;
 
 export const resyncTable: readonly Row[] = [
   {

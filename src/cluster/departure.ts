@@ -29,6 +29,8 @@ export interface DepartureHost {
   readonly mirror: {
     readonly state: PersistentState;
     readonly config: { readonly bootId: string };
+    /** The arbiter has been asked: until it has answered, this node gives nothing away. */
+    readonly operationOpen: boolean;
     serving: boolean;
     readonly decisions: DecisionLog;
     readonly pairing: Pairing;
@@ -115,6 +117,8 @@ export class Departure {
       );
     if (this.#grantedToPeer)
       return done(refusal('a peer that stays', 'it is about to leave', 'wait until it is back'));
+    if (this.#mirror.operationOpen)
+      return done(refusal('no open question to the arbiter', 'one', 'wait until it is answered'));
     const difference = this.#difference();
     if (difference !== undefined)
       return done(
@@ -127,6 +131,7 @@ export class Departure {
       if (this.#leaving !== leaving) return;
       if (!this.#mirror.serving || this.#mirror.pairing.phase !== 'in-sync' || this.#grantedToPeer)
         return this.#abortSwap('the pair is not in sync any more');
+      if (this.#mirror.operationOpen) return this.#abortSwap('that the arbiter was asked meanwhile');
       this.#enterHanding(leaving, (because) => this.#abortSwap(because));
       this.#flushBoth(leaving, () => {
         const found = this.#difference();
@@ -224,6 +229,7 @@ export class Departure {
     if (this.#leaving !== leaving) return;
     this.#enterHanding(leaving, (because) => this.#goWithoutWord(because));
     if (this.#mirror.pairing.phase !== 'in-sync') return this.#goWithoutWord('the pair is not in sync');
+    if (this.#mirror.operationOpen) return this.#goWithoutWord('the arbiter has not answered yet');
     if (this.#mirror.serving) return this.#flushBoth(leaving, () => this.#askToLeave(leaving));
     this.#askToLeave(leaving);
   }

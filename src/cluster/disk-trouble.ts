@@ -11,7 +11,7 @@
  * It opens no disk and knows no numbers of system calls.
  */
 import type { Clock } from '../base/clock.ts';
-import type { DiskDoubt, PersistentState } from '../disk/state.ts';
+import { type DiskDoubt, noBoot, type PersistentState } from '../disk/state.ts';
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { PrimaryEngine } from '../engine/primary-engine.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
@@ -257,7 +257,8 @@ export class DiskTrouble {
       (ok) => {
         // Otherwise this process is about to end.
         if (!ok) return;
-        this.#mirror.persist({ diskDoubt: this.doubtAfterResync }, () => {
+        // What was answered here and did not reach the disk is lost, as after a power cut: also for the processes to come.
+        this.#mirror.persist({ diskDoubt: this.doubtAfterResync, bootId: noBoot }, () => {
           this.#openDoubt = 'none';
           if (this.#lastingDoubt === 'none') this.#parts.mark.forget();
           this.#mirror.decisions.add('accept-disk', 'use this copy', 'the operator has checked the disk');

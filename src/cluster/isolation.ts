@@ -45,7 +45,7 @@ export class Isolation {
       return decision;
     // Before the answer is needed, so that it delays nobody who is not cut off.
     this.#ask(surroundings);
-    if (decision.action !== 'claim') return decision;
+    if (decision.action !== 'claim' && decision.action !== 'go-on-without-arbiter') return decision;
     const isFresh = this.#answer !== undefined && this.#clock.nowMs() - this.#answer.atMs <= answerValidMs;
     if (isFresh && this.#answer?.reached === true) return decision;
     const addresses = surroundings.addresses.join(', ');

@@ -139,6 +139,7 @@ export class Mirror {
         this.linkProblem = because;
         ports.log.warn('link-lost', { because });
         this.repair.stop();
+        this.claims.peerIsLost();
         this.pairing.lost();
         this.departure.linkLost('the link was lost');
         this.newRecord.linkLost();

@@ -99,6 +99,9 @@ export class NewRecord {
       const { state, pairing } = this.#host.mirror;
       const channel = this.#host.channelOfPair();
       if (typeof channel === 'string') {
+        // Connected and in sync: the peer has to say its word, however short the moment is in which it cannot.
+        if (pairing.phase === 'in-sync')
+          return end(refusal('a pair in sync that works', channel, 'give the command again'));
         this.#ask(answer.record, answer.store, pairing.phase === 'finishing' ? 'both' : state.self);
         return end(undefined);
       }
@@ -215,7 +218,10 @@ export class NewRecord {
       return refusal(
         'a pair in sync, a resync at its end, or a peer that is off',
         `the link is ${phase}`,
-        'wait; `vmpair status VM` says for what',
+        // A handshake that waits for this record would wait for ever.
+        phase === 'handshake'
+          ? `run \`vmpair stop VM\` on ${state.peer}, then this again with --peer-is-off ${state.peer}`
+          : 'wait; `vmpair status VM` says for what',
       );
     const { claimAfterMs } = mirror.config.timers;
     if (this.#host.unheardMs() < claimAfterMs)

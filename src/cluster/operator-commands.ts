@@ -64,7 +64,7 @@ export class OperatorCommands {
       const found = error ?? this.#primProblem();
       if (found !== undefined) return done(found);
       const { claims, state } = this.#mirror;
-      claims.obstacle = undefined;
+      claims.primIsSaid();
       this.#mirror.decisions.add('prim', 'be primary', 'the operator asked for it');
       const goOn: CommandDone = (problemFound) => {
         this.#mirror.evaluate();
@@ -194,10 +194,9 @@ export class OperatorCommands {
   second(done: CommandDone): void {
     if (this.#mirror.serving)
       return done(refusal('a node that is not primary', 'it is primary', 'run `vmpair swap VM` first'));
-    // It is one, and may take over: what the command asks for has come about.
-    if (this.#mirror.pairing.phase === 'in-sync') return done(undefined);
     this.#mirror.start((error) => {
-      if (error !== undefined) return done(error);
+      // In sync it is what it is asked to be: it takes over when the peer is lost.
+      if (error !== undefined || this.#mirror.pairing.phase === 'in-sync') return done(error);
       this.#mirror.persist({ wish: 'second' }, () => {
         this.#mirror.claims.began();
         this.#mirror.evaluate();

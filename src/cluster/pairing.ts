@@ -64,7 +64,7 @@ export interface PairingHost {
   serve(): void;
   /** The copy is about to become inconsistent; `then` when its earlier image is kept, or will not be. */
   keepImage(neededBytes: number, then: () => void): void;
-  /** This copy is durably up to date, as one of a pair. */
+  /** This copy is durably up to date, as one of a pair; also after a link that resumed. */
   pairIsInSync(): void;
   /** The pair's situation changed. */
   changed(): void;
@@ -195,6 +195,13 @@ export class Pairing {
     this.#consider();
   }
 
+  /** What the peer said that it holds is over, by its own word; it says anew what it is. */
+  peerChanges(): void {
+    this.#theirs = undefined;
+    this.verdict = undefined;
+    this.sayHello();
+  }
+
   // ---- messages -------------------------------------------------------------------------------------------------------
 
   /** A string says why the connection must end. */
@@ -309,7 +316,8 @@ export class Pairing {
       if (this.#channel !== channel) return;
       this.#accepting = false;
       this.phase = phase;
-      if (phase !== 'in-sync') this.#report = new ResyncReport('target', verdict, this.#parts.clock.nowMs());
+      if (phase === 'in-sync') this.#host.pairIsInSync();
+      else this.#report = new ResyncReport('target', verdict, this.#parts.clock.nowMs());
       this.#mirror.decisions.add(
         verdict.rule,
         phase === 'in-sync' ? 'be secondary' : 'be resync target',
@@ -321,10 +329,7 @@ export class Pairing {
     this.#host.standDown(`the peer is the source: ${verdict.because}`, () => {
       this.#parts.secondary.whenIdle(() => {
         if (this.#channel !== channel) return;
-        if (verdict.scope === 'none') {
-          accept('in-sync');
-          return this.#host.pairIsInSync();
-        }
+        if (verdict.scope === 'none') return accept('in-sync');
         forEachReplica(
           this.#parts.replicas,
           (replica, done) => replica.fold(done),

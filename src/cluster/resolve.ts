@@ -6,7 +6,8 @@
  * Order that must hold: the peer has said that it can go on; the VM provably does not run and nothing is under way; the bits are durable;
  * the side files are complete and durable; only then is the copy marked, and nothing is overwritten before that. A crash before the
  * mark leaves a split brain, with a side file too many at worst; a crash after it leaves an ordinary outdated copy.
- * A keeper that is outdated in its own eyes (the record named the other one) asks the arbiter to be named before it goes on.
+ * A keeper that the record does not name asks the arbiter to be named, before a handshake completes: otherwise the end of the
+ * resynchronisation, or a reboot before it, would find that the record names the other copy, and neither would be up to date.
  */
 import { WorldError } from '../base/errors.ts';
 import type { Arbiter } from '../arbiter/arbiter.ts';
@@ -19,6 +20,7 @@ import type { PeerChannel } from '../engine/peer-channel.ts';
 import { completion, forEachReplica, type Replica } from '../engine/replica.ts';
 import type { ControlMessage, CopyFacts, Hello } from '../link/control-messages.ts';
 import type { DecisionLog } from './decision-log.ts';
+import { retryIntervalMs } from './arbiter-operation.ts';
 import { bitsCoverSplit, commonPath } from './decide-resync.ts';
 import { type CommandDone, refusal } from './departure.ts';
 import type { SideFilePort } from './side-files.ts';
@@ -40,6 +42,7 @@ export interface ResolveHost {
       readonly channel: PeerChannel | undefined;
       readonly peerHello: Hello | undefined;
       sayHello(): void;
+      peerChanges(): void;
     };
     persist(patch: Partial<PersistentState>, then: () => void): void;
   };
@@ -233,8 +236,7 @@ export class Resolve {
 
   #standDownAndKeep(channel: PeerChannel, keeper: CopyFacts, end: CommandDone): void {
     const { replicas } = this.#parts;
-    const wasServing = this.#mirror.serving;
-    const wasAlone = this.#host.alone();
+    const wasAlone = this.#mirror.serving && this.#host.alone();
     const { peer, aloneSince, inSyncAt, splitSince } = this.#mirror.state;
     this.#host.standDown(`the copy of ${peer} is kept, and this one is given up`, () => {
       // Nothing that bits could count from: everything may differ, so everything is kept.
@@ -250,7 +252,8 @@ export class Resolve {
         (ok) => {
           const goBack = (problem: WorldError): void => {
             end(problem);
-            if (wasServing && !this.#mirror.disk.present) this.#host.becomeAlone();
+            // A node that waited for the arbiter goes on waiting.
+            if (wasAlone && !this.#mirror.disk.present) this.#host.becomeAlone();
           };
           if (!ok) return goBack(noRoom('the disk or its metadata cannot be written'));
           const volumes = replicas.map(({ name, bitmap, device }) => ({
@@ -260,6 +263,8 @@ export class Resolve {
           const content = { since: aloneSince ?? inSyncAt, seenAt: splitSince, keep: peer, volumes };
           this.#parts.sideFiles?.write(content, (result) => {
             if (typeof result === 'string') return goBack(noRoom(result));
+            // Keeping may take long. Nobody knows whether a keeper that is lost by now will ever go on.
+            if (this.#mirror.pairing.channel !== channel) return goBack(connectionLost());
             this.#mirror.decisions.add(
               'resolve',
               'give this copy up',
@@ -282,15 +287,21 @@ export class Resolve {
    * is given up: so it goes on only after the record was changed, whatever happens in between.
    */
   #checkKeeper(done: CommandDone): void {
-    const { data, path } = this.#mirror.state;
+    const { data, path, arbiterStore } = this.#mirror.state;
     if (data !== 'up-to-date' && data !== 'outdated') return done(notReady(`that its copy is ${data}`));
     const { arbiter } = this.#parts;
-    if (arbiter === undefined || this.#host.alone()) return done(undefined);
-    if (this.#mirror.serving) return done(notReady('that its VM waits for the arbiter'));
+    if (arbiter === undefined) return done(undefined);
+    if (this.#mirror.serving && !this.#host.alone())
+      return done(notReady('that its VM waits for the arbiter'));
     arbiter.read((answer) => {
       if (answer.kind === 'no-answer')
         return done(notReady(`that its arbiter does not answer: ${answer.because}`));
-      if (answer.record?.operationId === path.at(-1) || data === 'outdated') return done(undefined);
+      // It could not be named there, and an outdated copy cannot have its record made anew.
+      if (arbiterStore !== undefined && answer.store !== arbiterStore && !this.#host.alone())
+        return done(recordsLost(this.#mirror.state));
+      // What runs, runs on; its place in the record it gets when the other copy is given up.
+      const isNamed = answer.record?.operationId === path.at(-1) || this.#host.alone();
+      if (isNamed || data === 'outdated') return done(undefined);
       this.#mirror.persist({ data: 'outdated', role: 'secondary' }, () => done(undefined));
     });
   }
@@ -302,17 +313,42 @@ export class Resolve {
       'keep this copy',
       `the copy of ${state.peer} was given up; its blocks are kept there`,
     );
-    if (state.data !== 'outdated') return;
-    const claim = (expected: ArbiterRecord | undefined): void => {
-      const generation = Math.max(expected?.generation ?? 0, this.#mirror.state.generation) + 1;
-      const next = { generation, holder: state.self, operationId: this.#host.operationId() };
-      this.#host.begin({ expected, next });
+    // It is over for this copy, also if the other one is lost before the next handshake.
+    this.#mirror.persist({ splitSince: undefined }, () => {});
+    const { arbiter } = this.#parts;
+    this.#underWay = arbiter !== undefined;
+    this.#mirror.pairing.peerChanges();
+    if (arbiter !== undefined) this.#askToBeNamed(arbiter);
+    else if (state.data === 'outdated') this.#claim(undefined);
+  }
+
+  /** No handshake completes until the arbiter has been asked; without a connection the rules for a lost peer follow. */
+  #askToBeNamed(arbiter: Arbiter): void {
+    const { pairing } = this.#mirror;
+    const { channel } = pairing;
+    const end = (): void => {
+      this.#underWay = false;
+      pairing.sayHello();
+      this.#host.changed();
     };
-    if (this.#parts.arbiter === undefined) return claim(undefined);
-    this.#parts.arbiter.read((answer) => {
-      if (answer.kind === 'record' && this.#mirror.state.data === 'outdated' && !this.#mirror.operationOpen)
-        claim(answer.record);
-    });
+    const ask = (): void =>
+      arbiter.read((answer) => {
+        if (this.#mirror.pairing.channel !== channel) return end();
+        if (answer.kind === 'no-answer') return void this.#parts.clock.after(retryIntervalMs, ask);
+        this.#underWay = false;
+        const { data, path } = this.#mirror.state;
+        const isNamed = data === 'up-to-date' && answer.record?.operationId === path.at(-1);
+        if (!isNamed && !this.#mirror.operationOpen) this.#claim(answer.record);
+        end();
+      });
+    ask();
+  }
+
+  #claim(expected: ArbiterRecord | undefined): void {
+    const { self, generation: own } = this.#mirror.state;
+    const generation = Math.max(expected?.generation ?? 0, own) + 1;
+    const next = { generation, holder: self, operationId: this.#host.operationId() };
+    this.#host.begin({ expected, next });
   }
 }
 
@@ -341,6 +377,13 @@ function connectionLost(): WorldError {
 
 function notReady(found: string): WorldError {
   return refusal('a peer that can go on with its copy', found, 'repair that, or keep the other copy');
+}
+
+function recordsLost({ self, peer }: PersistentState): WorldError {
+  const next =
+    `run \`vmpair stop VM\` on ${peer}, then \`vmpair arbiter recreate VM --peer-is-off ${peer}\` on ${self}, start ${peer} again, ` +
+    'and give this command again';
+  return refusal('an arbiter that can name the copy that is kept', 'other records than its copy knows', next);
 }
 
 function noRoom(found: string): WorldError {

@@ -32,8 +32,8 @@ export interface SplitBrainHost {
     readonly serving: boolean;
     readonly decisions: DecisionLog;
     readonly pairing: {
-      readonly isSplit: boolean;
       readonly phase: PairPhase;
+      readonly isSplit: boolean;
       readonly channel: PeerChannel | undefined;
     };
     readonly replicas: readonly Replica[];
@@ -63,9 +63,9 @@ export class SplitBrain {
   /** Looks at the handshake again: notes a split, and tells the peer what this side wrote. */
   look(): void {
     const { pairing, state, decisions } = this.#mirror;
-    // The two have agreed which copy goes on: what is left is an ordinary resync, and an ordinary loss of the peer after it.
-    const isPaired = pairing.phase !== 'down' && pairing.phase !== 'handshake';
-    if (isPaired && state.splitSince !== undefined) this.#mirror.persist({ splitSince: undefined }, () => {});
+    // One is being copied over the other: what was given up is given up, whether the pair gets in sync or not.
+    const isOver = pairing.phase !== 'down' && pairing.phase !== 'handshake';
+    if (isOver && state.splitSince !== undefined) this.#mirror.persist({ splitSince: undefined }, () => {});
     if (!pairing.isSplit) return;
     if (state.splitSince === undefined) {
       decisions.add('split-brain', 'freeze', frozenBecause);

@@ -84,9 +84,12 @@ export interface PersistentState {
   readonly aloneSince?: string | undefined;
   /** Time of day when a split brain was seen; until it is resolved, no role changes by itself. */
   readonly splitSince?: string | undefined;
-  /** Boot of this host that last wrote this superblock. */
+  /** Boot of this host in which this copy was last in sync or alone; `noBoot`: the cache of that boot counts for nothing any more. */
   readonly bootId: BootId;
 }
+
+/** No host has ever booted so. */
+export const noBoot: BootId = '0'.repeat(32);
 
 export const pathEntriesMax = 64;
 export const volumesMax = 16;

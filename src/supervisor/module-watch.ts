@@ -79,7 +79,7 @@ export class ModuleWatch {
   #because = 'it was not started yet';
   /** The one timer of the present state. */
   #timer: Timer | undefined;
-  /** Runs from the end of a process to the first answer of the next: nobody looks after the guest meanwhile. */
+  /** Runs from the end of a process, or its adoption, to the first answer of the next: nobody looks after the guest meanwhile. */
   #awayTimer: Timer | undefined;
   /** Runs until the guest has to be paused by the last word of the module, also of one that has ended meanwhile. */
   #limitTimer: Timer | undefined;
@@ -137,6 +137,8 @@ export class ModuleWatch {
     assertInvariant(this.#state === 'stopped', `adopt in state ${this.#state}`);
     this.#wanted = true;
     this.#enter('starting', 'a running process was found and adopted');
+    // It may hang since before, and what it let its guest do is not known here.
+    this.#watchGuest();
     this.#watchNewProcess();
   }
 
@@ -176,10 +178,7 @@ export class ModuleWatch {
 
   exited(end: ProcessEnd): void {
     if (!this.#hasProcess()) return;
-    this.#awayTimer ??= this.#clock.after(this.#awayMs, () => {
-      this.#decide('pause-guest', 'module-away', `its guest has had no module for ${this.#awayMs} ms`);
-      this.#hands.pauseGuest();
-    });
+    this.#watchGuest();
     const asked = this.#state === 'stopping';
     const lived = this.#clock.nowMs() - this.#startedMs;
     if (!this.#wanted) return this.#rest('stopped', 'exited-as-asked', `it ended: ${describeEnd(end)}`);
@@ -231,6 +230,14 @@ export class ModuleWatch {
     const because = `its module, silent for ${silentMs} ms, let the guest run no longer than until now`;
     this.#decide('pause-guest', 'run-limit', because);
     this.#hands.pauseGuest();
+  }
+
+  /** Pauses the guest when no module has answered in time. */
+  #watchGuest(): void {
+    this.#awayTimer ??= this.#clock.after(this.#awayMs, () => {
+      this.#decide('pause-guest', 'module-away', `its guest has had no module for ${this.#awayMs} ms`);
+      this.#hands.pauseGuest();
+    });
   }
 
   #hasProcess(): boolean {

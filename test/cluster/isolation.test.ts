@@ -61,6 +61,13 @@ describe('a node that knows addresses', () => {
     expect(review()).to.equal(claim);
   });
 
+  it('waits too where a split brain is allowed, and nobody would be asked', () => {
+    const goOn = { action: 'go-on-without-arbiter', rule: 'split-brain-allowed', because: 'silent' } as const;
+    expect(review({}, goOn).rule).to.equal('reaches-nobody');
+    answer(true);
+    expect(review({}, goOn)).to.equal(goOn);
+  });
+
   it('does not go by an answer that is old', () => {
     review();
     answer(true);

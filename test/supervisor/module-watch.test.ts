@@ -307,6 +307,16 @@ describe('module watch', () => {
     expect(done).to.deep.equal(['pause']);
   });
 
+  it('an adopted process that hangs already has its guest paused like one whose module is away, long before it is given up', () => {
+    const { clock, watch, done, rules, answering } = setUp();
+    answering.yes = false;
+    watch.adopt();
+    clock.advance(awayMs);
+    expect([done, rules]).to.deep.equal([['pause'], ['module-away']]);
+    clock.advance(startDeadlineMs);
+    expect(done).to.deep.equal(['pause', 'pause']);
+  });
+
   it('every decision names its rule', () => {
     const { watch, rules, start } = setUp();
     start();
