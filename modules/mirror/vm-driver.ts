@@ -33,6 +33,8 @@ export class VmDriver implements VmPort {
   readonly #events: VmDriverEvents;
   #wish: VmWish = 'as-is';
   #working = false;
+  /** Ends the wait for a guest that shuts down. */
+  #shutdown: AbortController | undefined;
   #again: Timer | undefined;
   #startedOnce = false;
   #restarts: number[] = [];
@@ -63,6 +65,8 @@ export class VmDriver implements VmPort {
     this.#log.info('vm-wish', { wish, because });
     this.#wish = wish;
     if (wish !== 'running') this.#startedOnce = false;
+    // What is wanted now may not wait for a guest that takes its time: the peer may be waiting for the VM to be off.
+    if (wish !== 'stopped-gracefully') this.#shutdown?.abort();
     this.#kick();
   }
 
@@ -76,10 +80,12 @@ export class VmDriver implements VmPort {
     if (this.#working) return;
     this.#working = true;
     this.#again?.cancel();
-    this.#work().then(
+    const wish = this.#wish;
+    this.#work(wish).then(
       (done) => {
         this.#working = false;
-        if (!done) this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
+        if (this.#wish !== wish) this.#kick();
+        else if (!done) this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
       },
       (error: unknown) => {
         this.#working = false;
@@ -92,8 +98,7 @@ export class VmDriver implements VmPort {
   }
 
   /** One step towards the wish; true when it is reached. */
-  async #work(): Promise<boolean> {
-    const wish = this.#wish;
+  async #work(wish: VmWish): Promise<boolean> {
     let state = this.#hypervisor.state();
     if (wish === 'as-is') return true;
     if (state === 'unknown') state = (await this.#hypervisor.inspect(wait(actionTimeoutMs))).state;
@@ -114,7 +119,7 @@ export class VmDriver implements VmPort {
       case 'stopped-gracefully':
         if (state === 'stopped') return this.#reached();
         if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
-        if ((await this.#hypervisor.shutdown(wait(shutdownTimeoutMs))) === 'still-running') {
+        if ((await this.#shutDown()) === 'still-running' && this.#wish === wish) {
           this.#events.decided(
             'shutdown-timeout',
             'destroy the VM',
@@ -129,6 +134,15 @@ export class VmDriver implements VmPort {
         break;
     }
     return this.#wish === wish && this.#isReached(wish) ? this.#reached() : false;
+  }
+
+  async #shutDown(): Promise<'stopped' | 'still-running'> {
+    const { signal } = (this.#shutdown = new AbortController());
+    try {
+      return await this.#hypervisor.shutdown({ timeoutMs: shutdownTimeoutMs, signal });
+    } finally {
+      this.#shutdown = undefined;
+    }
   }
 
   #isReached(wish: VmWish): boolean {

@@ -175,7 +175,7 @@ export class DiskTrouble {
   get peerOut(): boolean {
     const hello = this.#mirror.pairing.peerHello;
     if (hello?.started === true) return false;
-    return this.#peerGaveUp || (hello?.failure !== undefined && !hello.facts.guestRuns);
+    return this.#peerGaveUp || (hello?.failure !== undefined && hello.vmIsOff === true);
   }
 
   // ---- what happens -----------------------------------------------------------------------------------------------------

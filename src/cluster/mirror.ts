@@ -379,6 +379,10 @@ export class Mirror {
     return this.pairing.peerIsNew && this.state.data !== 'fresh' ? 'new' : 'answers';
   }
 
+  get #vmIsOff(): boolean {
+    return !this.serving && (this.vm === 'stopped' || this.vm === 'none');
+  }
+
   get #arbiterKind(): AloneSituation['arbiter'] {
     if (this.#ports.arbiter !== undefined || this.fencing.standsAlone) return 'record';
     return this.config.allowSplitBrain === true ? 'split-brain-allowed' : 'none';
@@ -435,7 +439,7 @@ export class Mirror {
       instance: this.config.instance,
       round,
       started: this.run === 'started' && !this.disk.present && !this.departure.handing,
-      ...(this.disk.failure === undefined ? {} : { failure: this.disk.failure }),
+      ...(this.disk.failure === undefined ? {} : { failure: this.disk.failure, vmIsOff: this.#vmIsOff }),
       facts: this.#facts(false),
     };
   }
@@ -623,8 +627,11 @@ export class Mirror {
   }
 
   vmChanged(vm: VmState): void {
+    const wasOff = this.#vmIsOff;
     this.vm = vm;
     if (vm === 'stopped' || vm === 'none') for (const waiter of this.#vmStopped.splice(0)) waiter();
+    // A peer that was told of the disk before may go on only now.
+    if (this.#vmIsOff && !wasOff && this.disk.present) this.pairing.sayHello();
     this.evaluate();
   }
 

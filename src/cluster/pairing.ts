@@ -556,6 +556,8 @@ export class Pairing {
     };
     this.#mirror.persist(patch, () => {
       this.#mirror.disk.repaired();
+      // Since the connection ended they may be those of the next handshake, or of writes alone; too many only cost time.
+      if (this.#channel !== channel) return;
       for (const replica of this.#parts.replicas) replica.bitmap.clearAll();
       forEachReplica(
         this.#parts.replicas,

@@ -50,6 +50,8 @@ const hello = z.strictObject({
   started: z.boolean(),
   /** Why it cannot run although the operator wants it to; for people. */
   failure: z.string().max(1000).optional(),
+  /** The VM provably does not run there and nothing is served to it; of a node that cannot run: only then may the other one go on. */
+  vmIsOff: z.boolean().optional(),
   facts: copyFacts,
 });
 export type Hello = z.infer<typeof hello>;

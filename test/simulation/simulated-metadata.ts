@@ -33,9 +33,9 @@ export class TimedStorage extends SimulatedStorage {
   #failedThisProcess = false;
   #hung = false;
   #hanging = 0;
-  /** What the calls since the last flush take together, and the same of the batch that it ended, ms. */
-  #batchMs = 0;
-  #batchBeforeMs = 0;
+  /** It always had a call to work at from here to there, ms. */
+  #busySinceMs = 0;
+  #busyUntilMs = 0;
 
   constructor(volumes: readonly VolumeIdentity[], time: SimulatedTime, random: Random) {
     const plan = planFile(volumes, ringBlocks);
@@ -113,8 +113,6 @@ export class TimedStorage extends SimulatedStorage {
     const { busy } = this;
     if (busy === undefined) this.#completeOne(0.3, 6);
     else this.#completeAfter(busyFlushMs(busy));
-    this.#batchBeforeMs = this.#batchMs;
-    this.#batchMs = 0;
   }
 
   override crashProcess(): void {
@@ -129,9 +127,11 @@ export class TimedStorage extends SimulatedStorage {
   }
 
   #completeAfter(delayMs: number): void {
-    this.#batchMs += delayMs;
-    // What is asked for during a batch of writes and their flush waits for that one and for its own.
-    if (this.#batchBeforeMs + this.#batchMs > patienceMs)
+    const { nowMs } = this.#time;
+    if (nowMs > this.#busyUntilMs) this.#busySinceMs = nowMs;
+    this.#busyUntilMs = Math.max(this.#busyUntilMs, nowMs + delayMs);
+    // Changes of one superblock wait for one another: the last one may have waited for all calls since the disk was idle.
+    if (this.#busyUntilMs - this.#busySinceMs > patienceMs)
       this.tooLateMs = Math.max(this.tooLateMs, this.#time.nowMs + delayMs);
     this.#time.after(
       delayMs,
