@@ -320,6 +320,41 @@ describe('a disk that fails', () => {
     });
   }
 
+  stories(
+    'read of the primary while its guest shuts down, and the link blinks: the peer waits until the VM is off',
+    (world) => {
+      world.startPair();
+      world.a.command('swap');
+      world.expect('the guest shuts down', () => world.a.vm.state === 'stopping', 1000);
+      world.link.blip();
+      world.expect('the link is gone', () => world.a.mirror?.pairing.phase === 'down', 1000);
+      fail(world.a, 'read');
+      // The checker of VMs that execute fails the story otherwise.
+      world.expect('the VM runs on B', () => world.primary() === world.b, stallMsMax);
+      startAnew(world.a);
+      wholeAgain(world);
+    },
+  );
+
+  stories(
+    'flush of the source, which loses power before its target has noted that they were in sync: both are compared',
+    (world) => {
+      aloneOnA(world);
+      world.b.boot();
+      world.expect('the arbiter says both', () => world.arbiter.record?.holder === 'both', 20_000);
+      const flushMs = 3000;
+      world.b.storage.busy = { random: new Random(world.seed), flushMsMin: flushMs, flushMsMax: flushMs };
+      world.expect('B was told', () => world.b.mirror?.state.data === 'up-to-date', 1000);
+      fail(world.a, 'flush');
+      world.expect('A gives its disk up', () => world.a.mirror?.disk.present === true, flushMs / 2);
+      world.a.losePower();
+      fail(world.a, undefined);
+      world.b.storage.busy = undefined;
+      world.a.boot();
+      wholeAgain(world);
+    },
+  );
+
   stories('of both nodes at once: never two outdated copies', (world) => {
     world.startPair();
     fail(world.a, 'flush');
