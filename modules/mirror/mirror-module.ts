@@ -172,6 +172,7 @@ export class MirrorModule {
         name: volume.name,
         device: parts.files[index] as DiskFile,
         work: deviceWork((parts.files[index] as DiskFile).identity.dev),
+        lastError: () => parts.files[index]?.lastError,
         bitmap: metadata.volumes[index]?.bitmap ?? new DirtyBitmap(volume.sizeBytes),
         hotExtents: metadata.volumes[index]?.hotExtents ?? [],
       })),

@@ -180,15 +180,15 @@ export class DiskTrouble {
 
   // ---- what happens -----------------------------------------------------------------------------------------------------
 
-  /** A request to a disk file failed: `no-space`, or what it was. */
-  failed(volume: string, during: string): void {
+  /** A request to a disk file failed: `no-space`, or what it was; and what the system said of it, if anything. */
+  failed(volume: string, during: string, said?: string): void {
     if (this.#kind === 'failed') return;
     if (during === 'no-space') {
       if (this.present) return;
       const failure = `there is no room for volume ${volume}`;
       return this.#begin('full', failure, `${failure} on this node; it takes part again when there is room`);
     }
-    const failure = `volume ${volume} failed (${during})`;
+    const failure = `volume ${volume} failed (${said === undefined ? during : `${during}: ${said}`})`;
     const next = 'mend the disk, or replace it and move the metadata file away, then run `vmpair start VM`';
     this.#begin('failed', failure, `${failure} on this node; ${next}`);
   }

@@ -94,6 +94,8 @@ export interface MirrorVolume extends ReplicaVolume {
   readonly bitmap: DirtyBitmap;
   /** Of the device under the disk file. */
   readonly work?: DeviceWorkPort;
+  /** What the system said of its request that failed last, for people. */
+  readonly lastError?: () => string | undefined;
 }
 
 /** Metadata whose requests are watched; `failed` is told before the caller when something could not be made durable. */

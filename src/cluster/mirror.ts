@@ -105,7 +105,12 @@ export class Mirror {
     this.state = state;
     this.#ports = ports;
     const { clock } = ports;
-    const events = { diskFailed: (volume: string, during: string) => this.disk.failed(volume, during) };
+    const events = {
+      diskFailed: (volume: string, during: string) => {
+        const said = volumes.find(({ name }) => name === volume)?.lastError?.();
+        this.disk.failed(volume, during, said);
+      },
+    };
     const metadataWatch = new RequestWatch(clock, () => ports.metadata.work?.()?.changes);
     this.#metadata = watchedMetadata(ports.metadata, metadataWatch, () => this.#metadataFailed());
     const flushFailed = (): void => this.disk.flushFailed();

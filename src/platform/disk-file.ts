@@ -42,6 +42,11 @@ const zeroPieceBytes = 1024 * 1024;
 const allocationExtentsMax = 64;
 
 type ZeroMode = 'punch-hole' | 'zero-range';
+interface SystemError {
+  readonly code?: string | undefined;
+  readonly message: string;
+}
+
 type Done = (error: BlockError | undefined) => void;
 
 /** A write that waits for the end of the callback that asked for it. */
@@ -70,6 +75,7 @@ export class DiskFile implements BlockDevice {
   /** Flushes that the next fdatasync answers: it has not begun yet, so it covers what completed before them. */
   #nextFlush: Completion[] = [];
   #flushFailed = false;
+  #lastError: string | undefined;
 
   private constructor(fd: number, sizeBytes: number, loopWrites: LoopWrites, threads: ThreadShare) {
     this.#fd = fd;
@@ -114,6 +120,11 @@ export class DiskFile implements BlockDevice {
     createSparseFile(filePath, sizeBytes);
   }
 
+  /** What the system said of the request that failed last, for people: `ENOSPC: no space left on device`. */
+  get lastError(): string | undefined {
+    return this.#lastError;
+  }
+
   read(offsetBytes: number, lengthBytes: number, completion: ReadCompletion): void {
     if (this.#closed !== undefined) return completion.done('shutting-down', []);
     this.#inFlight += 1;
@@ -125,6 +136,7 @@ export class DiskFile implements BlockDevice {
       have += bytesRead;
       // The end of the file inside the volume: somebody has cut it short.
       const failed = error !== null || bytesRead === 0;
+      this.#note(error ?? undefined);
       if (!failed && have < lengthBytes) return this.#threads.enter(next);
       if (failed) completion.done('io-error', []);
       else completion.done(undefined, [buffer]);
@@ -185,7 +197,7 @@ export class DiskFile implements BlockDevice {
       }
       return fs.writevSync(this.#fd, chunks.slice(0, chunksPerCallMax), offsetBytes);
     } catch (error) {
-      return blockErrorOf(error as NodeJS.ErrnoException) ?? 'io-error';
+      return this.#note(error as NodeJS.ErrnoException) ?? 'io-error';
     }
   }
 
@@ -241,7 +253,7 @@ export class DiskFile implements BlockDevice {
     if (this.#unsupported.has(mode)) return withoutFallocate();
     const ended = (error: SystemCallError | undefined): void => {
       this.#threads.leave();
-      if (error?.code !== 'ENOTSUP' && error?.code !== 'ENOSYS') return done(blockErrorOf(error));
+      if (error?.code !== 'ENOTSUP' && error?.code !== 'ENOSYS') return done(this.#note(error));
       this.#unsupported.add(mode);
       withoutFallocate();
     };
@@ -285,6 +297,14 @@ export class DiskFile implements BlockDevice {
     });
   }
 
+  /** Keeps what the system said, and tells what it means for the request. */
+  #note(error: SystemError | undefined): BlockError | undefined {
+    if (error === undefined) return undefined;
+    // Node ends its messages with the name of the call.
+    this.#lastError = error.message.replace(/, \w+$/u, '');
+    return error.code === 'ENOSPC' || error.code === 'EDQUOT' ? 'no-space' : 'io-error';
+  }
+
   #leave(): void {
     this.#inFlight -= 1;
     if (this.#inFlight === 0 && this.#closed !== undefined) this.#closeFile();
@@ -314,6 +334,7 @@ export class DiskFile implements BlockDevice {
     const synced = (error: NodeJS.ErrnoException | null): void => {
       this.#threads.leave();
       this.#loopWrites.flushEnded();
+      this.#note(error ?? undefined);
       if (error !== null) this.#flushFailed = true;
       if (this.#flushFailed) answered.push(...this.#nextFlush.splice(0));
       this.#flushRuns = this.#nextFlush.length > 0;
@@ -335,7 +356,7 @@ export class DiskFile implements BlockDevice {
     };
     const taken = (error: NodeJS.ErrnoException | null, bytesWritten: number): void => {
       this.#threads.leave();
-      if (error !== null) return done(blockErrorOf(error));
+      if (error !== null) return done(this.#note(error));
       written += bytesWritten;
       if (written === lengthBytes) return done(undefined);
       if (bytesWritten === 0) return done('io-error');
@@ -383,11 +404,6 @@ function withoutFirst(chunks: readonly Uint8Array[], bytes: number): Uint8Array[
     skip -= chunk.length;
   }
   assertInvariant(false, 'no more bytes are written than there are');
-}
-
-function blockErrorOf(error: { readonly code?: string | undefined } | undefined): BlockError | undefined {
-  if (error === undefined) return undefined;
-  return error.code === 'ENOSPC' || error.code === 'EDQUOT' ? 'no-space' : 'io-error';
 }
 
 /** Maps data and holes; where the file system cannot tell, everything is data. */
