@@ -111,7 +111,7 @@ function sideFileText(report: SideFileReport): string {
     `side file of volume ${volume} (${sizeText(sizeBytes)}) of module ${report.moduleId}`,
     `  blocks of the copy of ${node} that was given up for that of ${kept}, made at ${madeAt}`,
     `  went on alone at ${since ?? 'an unknown time'}, the split was seen at ${seenAt ?? 'an unknown time'}`,
-    `  ${sizeText(keptBytes)} in ${ranges.length} ranges; byte N of the volume is at ${sideFileDataOffsetBytes} + N`,
+    `  ${sizeText(keptBytes)} in ${ranges.length} ${ranges.length === 1 ? 'range' : 'ranges'}; byte N of the volume is at ${sideFileDataOffsetBytes} + N`,
     ...ranges.map(
       ({ offsetBytes, lengthBytes }) =>
         `    at ${offsetBytes}, ${sizeText(lengthBytes)}${damaged.includes(offsetBytes) ? ': DAMAGED' : ''}`,

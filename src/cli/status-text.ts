@@ -113,7 +113,7 @@ export function supervisedText(modules: readonly SupervisedStatus[]): string {
   return modules
     .map(({ module, state, pid, restarts, because }) => {
       const processText = pid === undefined ? '' : `, pid ${pid}`;
-      return `${module}: ${state}${processText}, ${restarts} restarts: ${because}`;
+      return `${module}: ${state}${processText}, ${restarts} ${restarts === 1 ? 'restart' : 'restarts'}: ${because}`;
     })
     .join('\n');
 }
