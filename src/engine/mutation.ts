@@ -25,6 +25,8 @@ export class Mutation extends RangeHolder implements ExtentUser, Completion, Ans
   peerPending = false;
   /** Was let through to the disks. */
   issued = false;
+  /** Of the engine, when it was let through. */
+  epoch = 0;
   /** Was sent to the peer. */
   replicated = false;
   /** Its blocks are in the dirty bitmap. */

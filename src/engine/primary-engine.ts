@@ -50,6 +50,8 @@ export class PrimaryEngine {
   #drainWaiters: (() => void)[] = [];
   #settleTimer: Timer | undefined;
   #failed = false;
+  /** Grows when the peer is lost with what it may have had in its page cache only. */
+  #epoch = 0;
 
   constructor(replicas: readonly Replica[], clock: Clock, events: PrimaryEngineEvents) {
     this.replicas = replicas;
@@ -173,7 +175,7 @@ export class PrimaryEngine {
     for (const request of this.#awaitingPeer) {
       if (request instanceof Mutation) request.markDirty();
     }
-    for (const replica of this.replicas) replica.markUnstableDirty();
+    this.#markUnstableDirty();
     forEachReplica(
       this.replicas,
       (replica, flushed) => replica.device.flush(completion(flushed)),
@@ -252,8 +254,8 @@ export class PrimaryEngine {
         cycle.peerPending = false;
         if (!cycle.localPending) this.#flushFinished(cycle);
       }
-      replica.markUnstableDirty();
     }
+    this.#markUnstableDirty();
     if (this.#inFlight.size === 0) this.#reportIdle();
   }
 
@@ -292,6 +294,7 @@ export class PrimaryEngine {
     mutation.stage = 'copies';
     mutation.localPending = true;
     mutation.issued = true;
+    mutation.epoch = this.#epoch;
     this.#issuedCount += 1;
     const channel = this.#channel;
     if (channel === undefined) {
@@ -380,8 +383,8 @@ export class PrimaryEngine {
     this.#inFlight.delete(request);
     if (request.issued) this.#issuedCount -= 1;
     if (request.hot) {
-      // Abandoned, and its disk answers only now: the peer may never have got it, and no flush of both tells anything of it.
-      if (request.abandoned && request.issued) request.markDirty();
+      // Its disk answers only now: the peer was lost meanwhile, with what it may have had of it in its page cache.
+      if (request.issued && request.epoch !== this.#epoch) request.markDirty();
       else if (request.replicated && !request.dirty)
         replica.markUnstable(request.offsetBytes, request.lengthBytes);
       replica.log.release(request);
@@ -489,6 +492,12 @@ export class PrimaryEngine {
     this.#events.diskFailed(volume, during);
   }
 
+  /** What the peer might lack if it lost its page cache becomes dirty, also what finishes from now on. */
+  #markUnstableDirty(): void {
+    this.#epoch += 1;
+    for (const replica of this.replicas) replica.markUnstableDirty();
+  }
+
   /** What the peer did not answer becomes dirty and is acknowledged alone. */
   #convertAwaiting(): void {
     assertInvariant(this.#soloAllowed, 'acknowledging alone is allowed');
@@ -499,7 +508,7 @@ export class PrimaryEngine {
       else request.both = false;
       request.peerPending = false;
     }
-    for (const replica of this.replicas) replica.markUnstableDirty();
+    this.#markUnstableDirty();
     for (const request of awaiting) if (!request.localPending) this.#finish(request);
   }
 

@@ -118,6 +118,23 @@ describe('a disk that hangs', () => {
   }
 
   stories(
+    'the disk of a source, whose target has answered and then loses power: what it lost is in the next resync',
+    (world) => {
+      aloneOnA(world);
+      world.b.boot();
+      world.expect('A is a source', () => world.a.mirror?.pairing.phase === 'resync-source');
+      hang(world.a, false);
+      world.run(1000);
+      world.b.losePower();
+      world.expect('A goes on without B', () => world.a.mirror?.pairing.phase === 'down', 5000);
+      hang(world.a, false, false);
+      goesAlone(world, world.a, 5000);
+      world.b.boot();
+      wholeAgain(world);
+    },
+  );
+
+  stories(
     'the disk of the primary, while the other host is frozen: what it wrote at last alone is in the next resync',
     (world) => {
       world.startPair();

@@ -43,7 +43,7 @@ export const blindBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: 'src/engine/primary-engine.ts',
-        find: '    for (const replica of this.replicas) replica.markUnstableDirty();\n    for (const request of awaiting) if',
+        find: '    this.#markUnstableDirty();\n    for (const request of awaiting) if',
         replace: '    for (const request of awaiting) if',
       },
     ],

@@ -223,14 +223,14 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
       },
       {
         file: 'src/cluster/arbiter-operation.ts',
-        find: '    if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();\n    this.#attemptRunning',
+        find: '    if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();\n    if (this.#unanswered',
         replace:
-          '    if (this.#withdrawing !== undefined) return this.#withdraw();\n    this.#attemptRunning',
+          '    if (this.#withdrawing !== undefined) return this.#withdraw();\n    if (this.#unanswered',
       },
       {
         file: 'src/cluster/arbiter-operation.ts',
-        find: '        if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();\n        this.#port',
-        replace: '        if (this.#withdrawing !== undefined) return this.#withdraw();\n        this.#port',
+        find: '    if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();\n    this.#retry',
+        replace: '    if (this.#withdrawing !== undefined) return this.#withdraw();\n    this.#retry',
       },
     ],
   },
@@ -322,7 +322,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
     edits: [
       {
         file: 'src/cluster/decide-resync.ts',
-        find: '  primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId;',
+        find: '  primary.resumeWithBoot !== undefined && primary.resumeWithBoot === secondary.bootId && !secondary.rebooted;',
         replace: '  primary.resumeWithBoot !== undefined && secondary.bootId !== undefined;',
       },
     ],
