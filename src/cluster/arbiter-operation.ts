@@ -9,6 +9,11 @@ import type { ArbiterRecord, PendingOperation, StoreId } from '../disk/state.ts'
 
 /** Pause between two attempts to reach the arbiter. */
 export const retryIntervalMs = 500;
+/**
+ * Head start of a peer whose VM waits for the same arbiter, from its first answer after it was away: an attempt of the peer that
+ * runs then ends within 2 s, and the next one begins after the pause.
+ */
+export const headStartMs = 3000;
 
 export type OperationOutcome =
   | {
@@ -32,6 +37,11 @@ export interface ArbiterOperationPort {
   resolved(outcome: OperationOutcome): void;
   /** For people: the arbiter does not answer. */
   unanswered(because: string): void;
+  /**
+   * The VM does not wait on this node, and may wait on the other one: when a switch was away, and both come back to the arbiter, the VM
+   * should go on where it is, and not boot on the other node.
+   */
+  yields(): boolean;
 }
 
 export class ArbiterOperation {
@@ -42,6 +52,8 @@ export class ArbiterOperation {
   /** A byte of it may have left this node. */
   #maybeSent = false;
   #attemptRunning = false;
+  /** The last attempt was not answered. */
+  #unanswered = false;
   #withdrawing: (() => void) | undefined;
   #retry: Timer | undefined;
   /** Changes with every operation and every stop: an answer to something earlier is nobody's. */
@@ -96,6 +108,7 @@ export class ArbiterOperation {
     this.#open = operation;
     this.#maybeSent = false;
     this.#attemptRunning = false;
+    this.#unanswered = false;
     this.#withdrawing = undefined;
     return this.#turn;
   }
@@ -104,6 +117,7 @@ export class ArbiterOperation {
     const operation = this.#open;
     if (operation === undefined || this.#attemptRunning) return;
     if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
+    if (this.#unanswered && this.#port.yields()) return this.#askFirst();
     this.#attemptRunning = true;
     const turn = this.#turn;
     this.#arbiter.swap(operation, (answer) => {
@@ -111,15 +125,37 @@ export class ArbiterOperation {
       this.#attemptRunning = false;
       if (answer.kind === 'no-answer') {
         this.#maybeSent ||= answer.sent;
-        if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
-        this.#port.unanswered(answer.because);
-        this.#retry = this.#clock.after(retryIntervalMs, () => this.#attempt());
+        this.#noAnswer(answer.because);
         return;
       }
       this.#open = undefined;
       this.#withdrawing = undefined;
       this.#port.resolved({ ...answer, operation });
     });
+  }
+
+  /** Changes nothing until the arbiter answers again, and then not at once. */
+  #askFirst(): void {
+    this.#attemptRunning = true;
+    const turn = this.#turn;
+    this.#arbiter.read((answer) => {
+      if (this.#turn !== turn) return;
+      this.#attemptRunning = false;
+      if (answer.kind === 'no-answer') return this.#noAnswer(answer.because);
+      this.#unanswered = false;
+      this.#again(headStartMs);
+    });
+  }
+
+  #noAnswer(because: string): void {
+    this.#unanswered = true;
+    this.#port.unanswered(because);
+    this.#again(retryIntervalMs);
+  }
+
+  #again(delayMs: number): void {
+    if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
+    this.#retry = this.#clock.after(delayMs, () => this.#attempt());
   }
 
   #withdraw(): void {

@@ -111,6 +111,7 @@ export class Claims {
       unanswered: (because) => {
         this.problem = because;
       },
+      yields: () => !this.#mirror.serving,
     });
   }
 

@@ -1,9 +1,10 @@
 /** One arbiter operation, over an arbiter and a superblock that answer when the test says so. */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import type { Arbiter, ArbiterAnswer } from '../../src/arbiter/arbiter.ts';
+import type { Arbiter, ArbiterAnswer, ReadAnswer } from '../../src/arbiter/arbiter.ts';
 import {
   ArbiterOperation,
+  headStartMs,
   type OperationOutcome,
   retryIntervalMs,
 } from '../../src/cluster/arbiter-operation.ts';
@@ -32,16 +33,18 @@ class Fixture {
   durable: PendingOperation | undefined;
   readonly outcomes: OperationOutcome[] = [];
   readonly operation: ArbiterOperation;
+  readonly reads: ((answer: ReadAnswer) => void)[] = [];
 
-  constructor() {
+  constructor(yields = false) {
     const arbiter: Arbiter = {
       swap: ({ next }, answered) => {
         this.events.push('send');
         expect(this.durable?.next, 'sent only what is durable').to.equal(next);
         this.swaps.push({ next, answered });
       },
-      read: () => {
-        throw new Error('an operation reads nothing');
+      read: (answered) => {
+        this.events.push('read');
+        this.reads.push(answered);
       },
     };
     this.operation = new ArbiterOperation(arbiter, this.clock, {
@@ -57,6 +60,7 @@ class Fixture {
         this.outcomes.push(outcome);
       },
       unanswered: () => this.events.push('unanswered'),
+      yields: () => yields,
     });
   }
 
@@ -127,6 +131,46 @@ describe('arbiter operation', () => {
     fixture.durable = claim;
     fixture.operation.continue(claim);
     expect(fixture.events).to.deep.equal(['send']);
+  });
+
+  describe('of a node whose peer may hold the VM', () => {
+    const answer: ReadAnswer = { kind: 'record', record: claim.expected, store };
+    const silence: ReadAnswer = { kind: 'no-answer', because: 'connection refused' };
+
+    it('asks at once, and after a silence gives the peer a head start when the arbiter is back', () => {
+      const fixture = new Fixture(true).begun();
+      fixture.answer(lost);
+      fixture.clock.advance(retryIntervalMs);
+      fixture.reads.shift()?.(silence);
+      fixture.clock.advance(retryIntervalMs);
+      fixture.reads.shift()?.(answer);
+      fixture.clock.advance(headStartMs - 1);
+      expect(fixture.swaps).to.have.length(0);
+      fixture.clock.advance(1);
+      fixture.answer(granted);
+      expect(fixture.events).to.deep.equal([
+        'persist',
+        'send',
+        'unanswered',
+        'read',
+        'unanswered',
+        'read',
+        'send',
+        'granted',
+      ]);
+    });
+
+    it('is withdrawn during the head start, when nothing had left this node', () => {
+      const fixture = new Fixture(true).begun();
+      fixture.answer(unsent);
+      fixture.clock.advance(retryIntervalMs);
+      fixture.reads.shift()?.(answer);
+      fixture.operation.withdrawIfUnsent(() => fixture.events.push('withdrawn'));
+      fixture.persist();
+      fixture.clock.advance(60_000);
+      expect(fixture.events.slice(-2)).to.deep.equal(['persist-withdrawal', 'withdrawn']);
+      expect(fixture.swaps).to.have.length(0);
+    });
   });
 
   describe('withdrawal', () => {

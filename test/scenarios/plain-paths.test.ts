@@ -85,6 +85,22 @@ describe('a pair on a usual day', () => {
       inSyncAgain(world);
     }));
 
+  for (const seed of [31, 32, 33, 34, 35, 36, 37, 38])
+    it(`goes on where its VM is when a switch was away, and with it the link and the arbiter (seed ${seed})`, () =>
+      story(seed, (world) => {
+        world.startPair();
+        const { guest } = world.a;
+        world.run(world.random.between(0, 3000));
+        world.link.setCut(true, true);
+        for (const { name } of world.hosts) world.arbiter.unreachableFrom.add(name);
+        world.run(world.random.between(20_000, 40_000));
+        world.arbiter.unreachableFrom.clear();
+        world.expect('A writes alone', () => world.a.mirror?.primary.soloAllowed === true, 10_000);
+        world.link.setCut(false, false);
+        inSyncAgain(world);
+        expect([world.primary(), world.a.guest]).to.deep.equal([world.a, guest]);
+      }));
+
   it('moves the VM to the other node and back on request', () =>
     story(8, (world) => {
       world.startPair();
