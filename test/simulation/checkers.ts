@@ -143,6 +143,11 @@ export class Checkers {
     return host.mirror?.primary.gate === 'open' && this.hasLatestLineage(host);
   }
 
+  /** The copy of this host was once part of a pair in sync, or is what the pair began with. */
+  hasHeldData(host: SimulatedHost): boolean {
+    return this.#durable.get(host)?.base !== undefined;
+  }
+
   /** No write was acknowledged in a lineage that this host does not have. */
   hasLatestLineage({ mirror }: SimulatedHost): boolean {
     const last = this.#acknowledgedIn.at(-1);
@@ -245,8 +250,7 @@ export class Checkers {
     if (mirror === undefined || verdict === undefined) return;
     this.resyncs.set(verdict.rule, (this.resyncs.get(verdict.rule) ?? 0) + 1);
     const theirs = mirror.pairing.peerHello?.facts.data;
-    const firstSync =
-      theirs === 'fresh' || this.#durable.get(this.#world.otherThan(host))?.base === undefined;
+    const firstSync = theirs === 'fresh' || !this.hasHeldData(this.#world.otherThan(host));
     if (verdict.scope === 'full') {
       this.fullCopies += 1;
       const replaced = mirror.pairing.peerHello?.facts.diskDoubt === 'file-replaced';

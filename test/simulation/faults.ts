@@ -174,7 +174,13 @@ function metadataFault(failing: 'write' | 'sync'): Fault {
 }
 
 function commandOf(verb: 'swap' | 'second'): Fault {
-  return { scope: 'host', strike: (_world, host) => host.command(verb) };
+  return {
+    scope: 'host',
+    strike: (world, host) => {
+      // The only copy is secondary until its operator says `prim`: that is no fault of the pair.
+      if (verb === 'swap' || world.checkers.hasHeldData(world.otherThan(host))) host.command(verb);
+    },
+  };
 }
 
 export const faultTable = {
