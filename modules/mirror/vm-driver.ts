@@ -65,8 +65,8 @@ export class VmDriver implements VmPort {
     this.#log.info('vm-wish', { wish, because });
     this.#wish = wish;
     if (wish !== 'running') this.#startedOnce = false;
-    // What is wanted now may not wait for a guest that takes its time: the peer may be waiting for the VM to be off.
-    if (wish !== 'stopped-gracefully') this.#shutdown?.abort();
+    // These may not wait for a guest that takes its time: the peer may be waiting for the VM to be off.
+    if (wish === 'destroyed' || wish === 'paused') this.#shutdown?.abort();
     this.#kick();
   }
 
@@ -90,9 +90,9 @@ export class VmDriver implements VmPort {
       (error: unknown) => {
         this.#working = false;
         const because = error instanceof Error ? error.message : String(error);
-        if (because !== this.#lastProblem) this.#log.warn('vm-action-failed', { wish: this.#wish, because });
+        if (because !== this.#lastProblem) this.#log.warn('vm-action-failed', { wish, because });
         this.#lastProblem = because;
-        this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
+        this.#again = this.#clock.after(this.#wish === wish ? retryDelayMs : 0, () => this.#kick());
       },
     );
   }

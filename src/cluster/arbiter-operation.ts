@@ -117,7 +117,7 @@ export class ArbiterOperation {
     const operation = this.#open;
     if (operation === undefined || this.#attemptRunning) return;
     if (this.#withdrawing !== undefined && !this.#maybeSent) return this.#withdraw();
-    if (this.#unanswered && this.#port.yields()) return this.#askFirst();
+    if (this.#unanswered && this.#port.yields()) return this.#askFirst(operation.expected);
     this.#attemptRunning = true;
     const turn = this.#turn;
     this.#arbiter.swap(operation, (answer) => {
@@ -134,8 +134,11 @@ export class ArbiterOperation {
     });
   }
 
-  /** Changes nothing until the arbiter answers again, and then not at once. */
-  #askFirst(): void {
+  /**
+   * Changes nothing until the arbiter answers again. While the record is what the operation expects, the peer has its head start; otherwise
+   * this one has arrived already, or can only be refused.
+   */
+  #askFirst(expected: ArbiterRecord | undefined): void {
     this.#attemptRunning = true;
     const turn = this.#turn;
     this.#arbiter.read((answer) => {
@@ -143,7 +146,8 @@ export class ArbiterOperation {
       this.#attemptRunning = false;
       if (answer.kind === 'no-answer') return this.#noAnswer(answer.because);
       this.#unanswered = false;
-      this.#again(headStartMs);
+      const isOpen = answer.record?.operationId === expected?.operationId;
+      this.#again(isOpen ? headStartMs : 0);
     });
   }
 

@@ -117,8 +117,7 @@ export class Departure {
       );
     if (this.#grantedToPeer)
       return done(refusal('a peer that stays', 'it is about to leave', 'wait until it is back'));
-    if (this.#mirror.operationOpen)
-      return done(refusal('no open question to the arbiter', 'one', 'wait until it is answered'));
+    if (this.#mirror.operationOpen) return done(questionOpen());
     const difference = this.#difference();
     if (difference !== undefined)
       return done(

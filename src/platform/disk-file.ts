@@ -32,8 +32,8 @@ import { ThreadShare, volumeThreads } from './thread-share.ts';
 const chunksPerCallMax = 1024;
 /**
  * Bytes that one call in the event loop writes. ext4 keeps the pages of a long write or of a long read together in one folio, and
- * walks all blocks of it at every later write: writes of 4 KiB into folios of 2 MiB were measured to cost ten times as much. Pieces of 256 KiB made writes of 1 MiB an eighth slower
- * than these; 32 KiB changed nothing.
+ * walks all blocks of it at every later write: writes of 4 KiB into folios of 2 MiB were measured to cost ten times as much. Pieces of
+ * 256 KiB made writes of 1 MiB an eighth slower than these; 32 KiB changed nothing.
  */
 const pieceBytesMax = 64 * 1024;
 /** Bytes of one write of zeroes, where the file system cannot zero by itself. */
@@ -42,12 +42,12 @@ const zeroPieceBytes = 1024 * 1024;
 const allocationExtentsMax = 64;
 
 type ZeroMode = 'punch-hole' | 'zero-range';
+type Done = (error: BlockError | undefined) => void;
+
 interface SystemError {
   readonly code?: string | undefined;
   readonly message: string;
 }
-
-type Done = (error: BlockError | undefined) => void;
 
 /** A write that waits for the end of the callback that asked for it. */
 interface QueuedWrite {
@@ -136,7 +136,7 @@ export class DiskFile implements BlockDevice {
       have += bytesRead;
       // The end of the file inside the volume: somebody has cut it short.
       const failed = error !== null || bytesRead === 0;
-      this.#note(error ?? undefined);
+      if (failed) this.#note(error ?? { message: 'the file ends inside the volume' });
       if (!failed && have < lengthBytes) return this.#threads.enter(next);
       if (failed) completion.done('io-error', []);
       else completion.done(undefined, [buffer]);

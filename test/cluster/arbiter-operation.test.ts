@@ -160,6 +160,16 @@ describe('arbiter operation', () => {
       ]);
     });
 
+    it('asks at once when the record shows that its operation, or another one, has arrived', () => {
+      const fixture = new Fixture(true).begun();
+      fixture.answer(lost);
+      fixture.clock.advance(retryIntervalMs);
+      fixture.reads.shift()?.({ kind: 'record', record: claim.next, store });
+      fixture.clock.advance(0);
+      fixture.answer(granted);
+      expect(fixture.outcomes).to.have.length(1);
+    });
+
     it('is withdrawn during the head start, when nothing had left this node', () => {
       const fixture = new Fixture(true).begun();
       fixture.answer(unsent);
