@@ -5,7 +5,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
-import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
@@ -18,10 +17,8 @@ import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
-import type { LinkTransport } from '../../src/link/transport.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
-import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
@@ -31,7 +28,7 @@ import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { createFence } from '../../src/platform/fence/fence-choice.ts';
 import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
-import { openLinkTransport } from '../../src/platform/link-transport.ts';
+import { type OpenedLinkTransport, openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
   createMetadataFile,
@@ -44,9 +41,10 @@ import { SideFiles } from '../../src/platform/side-files.ts';
 import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
-import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
-import { chooseArbiter } from './arbiter-choice.ts';
+import type { TlsIdentity } from '../../src/platform/tls.ts';
+import { type ChosenArbiter, chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
+import { type CertificatesInUse, readOwnIdentity, rereadCertificates } from './own-identity.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
@@ -66,6 +64,8 @@ export class MirrorModule {
   readonly paths: ModulePaths;
   readonly instance = randomBytes(16).toString('hex');
   readonly mirror: Mirror;
+  /** Puts the certificates to use that the files hold now. Throws `WorldError`; then nothing has been changed. */
+  readonly rereadCertificates: () => CertificatesInUse;
   readonly #log: Log;
   readonly #exports = new ExportTable();
   readonly #listeners: NbdListener[] = [];
@@ -84,8 +84,7 @@ export class MirrorModule {
         next: 'correct `node` in the node configuration or `nodes` in the module configuration',
       });
     }
-    const identity = readIdentity(node.tls);
-    checkOwnCertificate(identity.self, config, node);
+    const identity = readOwnIdentity(config, node);
     const bootId = readBootId(node.bootIdFile);
     const threads = new ThreadShare(volumeThreads);
     const files = config.volumes.map((volume) =>
@@ -112,11 +111,11 @@ export class MirrorModule {
     parts: {
       bootId: string;
       files: readonly DiskFile[];
-      transports: readonly LinkTransport[];
+      transports: readonly OpenedLinkTransport[];
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: Arbiter | undefined;
+      arbiter: ChosenArbiter | undefined;
       fence: FenceSetup | undefined;
     },
   ) {
@@ -125,7 +124,8 @@ export class MirrorModule {
     this.#log = log;
     this.paths = modulePaths(node.runtimeDir, config.name);
     this.#runFile = runWishFile(config.metadata[node.node] as string);
-    const { metadata, hypervisor } = parts;
+    const { metadata, hypervisor, transports, arbiter } = parts;
+    this.rereadCertificates = () => rereadCertificates(config, node, transports, arbiter);
     this.#sideFiles = new SideFiles(
       { clusterId: config.clusterId, moduleId: config.moduleId, node: node.node },
       config.volumes.map(({ file, sizeBytes }) => ({ file: file[node.node] as string, sizeBytes })),
@@ -181,7 +181,7 @@ export class MirrorModule {
         log,
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
-        arbiter: parts.arbiter,
+        arbiter: parts.arbiter?.arbiter,
         fence: parts.fence,
         surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
         metadata: metadataPort(
@@ -324,9 +324,9 @@ async function openLinkTransports(
   node: NodeConfig,
   peer: string,
   identity: TlsIdentity,
-): Promise<readonly LinkTransport[]> {
+): Promise<readonly OpenedLinkTransport[]> {
   const { cutMarkerFile } = node.faults;
-  const transports: LinkTransport[] = [];
+  const transports: OpenedLinkTransport[] = [];
   for (const [index, { own, peer: peerAddress }] of networksOf(config, node.node).entries()) {
     const options = {
       self: node.node,
@@ -341,16 +341,6 @@ async function openLinkTransports(
     transports.push(await openLinkTransport(options));
   }
   return transports;
-}
-
-/** A certificate of something else would only be refused by the peer, later and in another log. */
-function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
-  if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
-  throw new WorldError('certificate-rejected', {
-    wanted: `${node.tls.cert} to be of node ${node.node} of cluster ${config.clusterId}`,
-    found: describeParty(self),
-    next: 'correct `tls` in the node configuration, or issue a certificate for this node',
-  });
 }
 
 function metadataPort(

@@ -134,6 +134,7 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     ),
     verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
+    'reread-certificates': verb(noArgs, () => module.rereadCertificates()),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
     exit: verb(noArgs, () => {
       setImmediate(() => void module.exit());

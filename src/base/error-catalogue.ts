@@ -38,6 +38,11 @@ export const errorCatalogue = {
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
   'protocol-violation':
     'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  // making a cluster
+  'join-refused':
+    'A server may not join the cluster, or not with this token; the message says why. Nothing was changed on either side.',
+  'cluster-unusable':
+    'The files of the cluster on this node, or the state of its two nodes, do not allow this step; the message says which.',
   // block devices over NBD
   'nbd-unreachable': 'Nobody answers at the address of a block device, or not in time.',
   'nbd-export-refused':

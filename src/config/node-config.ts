@@ -15,10 +15,17 @@ const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolut
 /** Linux makes this file new with every boot. */
 export const defaultBootIdFile = '/proc/sys/kernel/random/boot_id';
 
+export const defaultStateDir = '/var/lib/vmpair';
+export const defaultConfigDir = '/etc/vmpair';
+
 export interface NodeConfig {
   readonly node: NodeName;
   /** Sockets, process records and logs; on a file system that a boot empties (`/run`). */
   readonly runtimeDir: string;
+  /** What outlives a boot and belongs to this host: join tokens; for root only. */
+  readonly stateDir: string;
+  /** The configuration of the cluster: `cluster.yaml` and `modules/`. */
+  readonly configDir: string;
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string };
   readonly bootIdFile: string;
   /** Faults that a lab switches on from outside; absent in production. */
@@ -35,6 +42,8 @@ const nodeSchema = z
       .string('a node name')
       .regex(nodeNamePattern, 'a node name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"'),
     runtimeDir: absolutePath,
+    stateDir: absolutePath.default(defaultStateDir),
+    configDir: absolutePath.default(defaultConfigDir),
     tls: z.strictObject({ ca: absolutePath, cert: absolutePath, key: absolutePath }),
     bootIdFile: absolutePath.default(defaultBootIdFile),
     faults: z.strictObject({ cutMarkerFile: absolutePath.optional() }).default({}),
