@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { Clock } from '../../src/base/clock.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
-import { parseYaml } from '../../src/config/yaml-file.ts';
+import { parseYaml } from '../../src/config/yaml-document.ts';
 import { programPath } from '../../src/platform/program-path.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import type { Hypervisor, HypervisorHealth, VmDefinition, VolumeAttachment } from '../port.ts';

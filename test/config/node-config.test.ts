@@ -34,7 +34,7 @@ describe('node configuration', () => {
 
   it('an unknown key names its line and the key that was meant', () => {
     expect(() => read(valid.replace('cert:', 'crt:')))
-      .to.throw(WorldError, 'node.yaml:4: tls')
+      .to.throw(WorldError, 'node.yaml:4:6: tls')
       .with.property('code', 'config-invalid');
     expect(() => read(valid.replace('runtimeDir', 'runtimedir'))).to.throw('did you mean "runtimeDir"?');
   });
