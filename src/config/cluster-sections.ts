@@ -1,0 +1,7 @@
+/** The sections of `cluster.yaml` that live in files of their own: key of the section -> its schema. */
+import { clusterConfigSchema, type ClusterSections } from './cluster-config.ts';
+
+const clusterSections = {} as const satisfies ClusterSections;
+
+/** Schema of `cluster.yaml` with all its sections. */
+export const fullClusterSchema = clusterConfigSchema(clusterSections);
