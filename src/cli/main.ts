@@ -10,6 +10,7 @@ import { WorldError } from '../base/errors.ts';
 import { packageRoot } from '../platform/program-path.ts';
 import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
+import { addConfigCommand } from './config-command.ts';
 import { addExplainCommand } from './explain-command.ts';
 import { addFenceCommand } from './fence-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
@@ -41,6 +42,7 @@ function buildProgram(): Command {
   addArbiterCommand(program);
   addSupervisorCommands(program);
   addCertificatesCommand(program);
+  addConfigCommand(program);
   addInspectCommand(program);
   addWitnessCommands(program);
   addLabCommands(program);
