@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { ModuleStatus } from '../base/status.ts';
-import { readNodeConfig } from '../config/node-config.ts';
+import { moduleFilesOf, readNodeConfig } from '../config/node-config.ts';
 import { parseAddress } from '../agent/membership/address.ts';
 import { directoriesUnder, type NodeFiles, nodeFilesIn, tlsFilesOf } from '../agent/membership/node-files.ts';
 import { informModules, type ModuleInformed, runningModules } from '../agent/membership/renew.ts';
@@ -38,7 +38,7 @@ export function ownNode({ dir }: PlaceOptions): OwnNode {
     node: config.node,
     files: { ...nodeFilesIn(config), tls: tlsFilesOf(config.tls) },
     supervisorSocket,
-    moduleFiles: config.modules,
+    moduleFiles: moduleFilesOf(config),
     inform: () => informModules(supervisorSocket),
   };
 }

@@ -11,6 +11,7 @@ import { packageRoot } from '../platform/program-path.ts';
 import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
 import { addClusterCommands } from './cluster-commands.ts';
+import { addConfigCommand } from './config-command.ts';
 import { addExplainCommand } from './explain-command.ts';
 import { addFenceCommand } from './fence-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
@@ -45,6 +46,7 @@ function buildProgram(): Command {
   addClusterCommands(program);
   addNodeCommands(program);
   addCertificatesCommand(program);
+  addConfigCommand(program);
   addInspectCommand(program);
   addWitnessCommands(program);
   addLabCommands(program);

@@ -12,7 +12,7 @@ import type { Clock } from '../base/clock.ts';
 import { WorldError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type ModuleConfig, readModuleConfig } from '../config/module-config.ts';
-import type { NodeConfig } from '../config/node-config.ts';
+import { moduleFilesOf, type NodeConfig } from '../config/node-config.ts';
 import { ControlServer, noArgs, type VerbTable, verb } from '../platform/control-socket.ts';
 import { type ExclusiveLock, takeExclusiveLock } from '../platform/exclusive-lock.ts';
 import type { GuestPauser } from './guest-pauser.ts';
@@ -72,7 +72,7 @@ export class Supervisor {
       lock.release();
       throw error;
     }
-    await Promise.all(options.config.modules.map((file) => self.#take(file)));
+    await Promise.all(moduleFilesOf(options.config).map((file) => self.#take(file)));
     return self;
   }
 

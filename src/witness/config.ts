@@ -3,7 +3,8 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
-import { parseYaml, readYamlFile } from '../config/yaml-file.ts';
+import { parseYaml } from '../config/yaml-document.ts';
+import { readYamlFile } from '../config/yaml-file.ts';
 import type { IdentitySource } from './cluster-identities.ts';
 
 const portMax = 65535;

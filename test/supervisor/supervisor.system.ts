@@ -260,6 +260,6 @@ describe('supervisor process', () => {
     const list = (await callOnce(bench.control, 'list')) as SupervisedStatus[];
     const [, second] = list;
     expect(second).to.include({ module: 'vm2', state: 'failed' });
-    expect(second?.because).to.contain('vm2.yaml:2').and.to.contain('did you mean "module"?');
+    expect(second?.because).to.contain('vm2.yaml:2:').and.to.contain('did you mean "module"?');
   });
 });

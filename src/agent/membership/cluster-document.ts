@@ -8,7 +8,7 @@ import { assertInvariant } from '../../base/assert.ts';
 import { hexIdPattern, nodeNamePattern } from '../../base/identity.ts';
 import { endpoint } from '../../config/link-config.ts';
 import { membershipSections } from '../../config/membership-keys.ts';
-import { parseYaml } from '../../config/yaml-file.ts';
+import { parseYaml } from '../../config/yaml-document.ts';
 import type { SocketAddress } from '../../platform/tls-sockets.ts';
 
 const addresses = z

@@ -108,9 +108,9 @@ export async function begin(files: NodeFiles, doing: Pending): Promise<void> {
 
 /** Writes `node.yaml`: from now on this server belongs to the cluster. */
 export async function finish(files: NodeFiles, node: string, agent: SocketAddress): Promise<void> {
-  const { tls, runtimeDir, stateDir, configDir } = files;
+  const { tls, runtimeDir, stateDir, configDir, modulesDir } = files;
   const { ca, cert, key } = tls;
-  const content = { version: 1, node, runtimeDir, stateDir, configDir, tls: { ca, cert, key } };
+  const content = { version: 1, node, runtimeDir, stateDir, configDir, modulesDir, tls: { ca, cert, key } };
   const { host, port } = agent;
   const head = `# This server as a node of its cluster; its agent is reached at ${host} port ${port}.\n`;
   await replaceFile(files.nodeFile, head + stringify(content), privateFileMode);
