@@ -18,10 +18,11 @@ export type Handler = (body: unknown, caller: Party | undefined) => Promise<unkn
 export interface StandInAgent {
   readonly port: number;
   readonly handlers: Map<string, Handler>;
+  /** Takes up the identity that the files hold now. */
+  reload(): void;
   close(): Promise<void>;
 }
 
-/** Serves with the identity of the node as its files hold it at each connection. */
 export async function startAgent(files: NodeFiles): Promise<StandInAgent> {
   const handlers = new Map<string, Handler>();
   const server = createServer(listenerOptions(readIdentity(files.tls)), (request, response) => {
@@ -50,6 +51,7 @@ export async function startAgent(files: NodeFiles): Promise<StandInAgent> {
   return {
     port: (server.address() as AddressInfo).port,
     handlers,
+    reload: () => server.setSecureContext(listenerOptions(readIdentity(files.tls))),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
