@@ -107,13 +107,14 @@ export function clusterStatusText(status: ClusterStatus): string {
 }
 
 export function replacedText(replaced: ReplacedNode): string {
-  const { node, revokedKey, modules } = replaced;
+  const { node, revokedKey, modules, witnessFile } = replaced;
   return [
     revokedKey === undefined
       ? `node ${node}: its place was vacant already`
       : `node ${node}: its key is revoked (${revokedKey}); the old machine is met by nobody any more`,
     ...problemLines(modules),
     ...tokenLines(replaced),
+    `to the witness: copy ${witnessFile} beside the ca.pem of this cluster, vmpair witness reload there`,
     `if the old machine was stolen, it holds the key of the authority: also vmpair cluster rotate-authority, once ${node ?? ''} is back`,
   ].join('\n');
 }

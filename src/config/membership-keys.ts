@@ -7,10 +7,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { nodeNamePattern } from '../base/identity.ts';
+import { keyIdPattern } from '../platform/certificate-identity.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 const keyWanted = 'the id of a key: 64 lower-case hex digits, in quotes';
-const keyId = z.string(keyWanted).regex(/^[0-9a-f]{64}$/, keyWanted);
+const keyId = z.string(keyWanted).regex(keyIdPattern, keyWanted);
 
 /** Sections of `cluster.yaml`. */
 export const membershipSections = {

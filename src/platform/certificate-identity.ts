@@ -45,6 +45,8 @@ export function partyOf(certificate: X509Certificate): Party | undefined {
   return isUsableName(name) ? { clusterId, role: role === 'node' ? 'node' : 'witness', name } : undefined;
 }
 
+export const keyIdPattern = /^[0-9a-f]{64}$/;
+
 /** SHA-256 of a public key (SPKI in DER) as 64 hex digits: names a key in lists of revoked ones and of members. */
 export function keyIdOf(publicKey: Uint8Array): string {
   return createHash('sha256').update(publicKey).digest('hex');

@@ -5,12 +5,10 @@
 import type { Decision } from '../../base/decision.ts';
 
 const dayMs = 24 * 60 * 60 * 1000;
-/** A certificate with less than this left is renewed. */
-export const renewBeforeDays = 30;
 /** A renewal that would gain less than this is none: the authority ends first. */
 const gainDaysMin = 1;
-/** Days left at which a warning is given, each once. */
-export const warningDays = [1, 7, 30] as const;
+/** Days left below which something is done: with the most of them a certificate is renewed; each is warned of once. */
+const warningDays = [1, 7, 30] as const;
 
 export interface CertificateFacts {
   readonly nowMs: number;

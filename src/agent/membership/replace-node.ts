@@ -8,6 +8,7 @@ import { membersOf, parseCluster, withVacantPlace } from './cluster-document.ts'
 import { type MadeToken, makeToken, type TokenOptions } from './make-token.ts';
 import type { ClusterDocuments } from './membership-host.ts';
 import type { ModuleInformed } from './renew.ts';
+import { writeRevokedForWitness } from './witness-files.ts';
 
 export interface ReplaceOptions extends TokenOptions {
   /** The node that is gone. */
@@ -23,6 +24,8 @@ export interface ReplacedNode extends MadeToken {
   /** Absent: the place was vacant already. */
   readonly revokedKey: string | undefined;
   readonly modules: readonly ModuleInformed[];
+  /** To be copied to the witness. */
+  readonly witnessFile: string;
 }
 
 /** Throws `cluster-unusable`; then nothing was changed. */
@@ -48,8 +51,10 @@ export async function replaceNode(options: ReplaceOptions): Promise<ReplacedNode
       `switch ${node} off for good before its hardware is replaced`,
     );
   }
-  if (member.keyId !== undefined)
-    await documents.replaceCluster(withVacantPlace(text, member), `node ${node} is replaced`);
+  const changed = withVacantPlace(text, member);
+  if (member.keyId !== undefined) await documents.replaceCluster(changed, `node ${node} is replaced`);
   const modules = await options.inform();
-  return { ...(await makeToken(options)), revokedKey: member.keyId, modules };
+  const { revoked } = parseCluster(files.clusterFile, changed);
+  const witnessFile = await writeRevokedForWitness(files, revoked);
+  return { ...(await makeToken(options)), revokedKey: member.keyId, modules, witnessFile };
 }

@@ -1,5 +1,13 @@
 /** What is copied to the witness by hand: the witness is a machine of its own, on which no node may act. */
-import { issueCertificate, writeIdentity } from '../../platform/pki.ts';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { replaceFile } from '../../platform/durable-file.ts';
+import {
+  issueCertificate,
+  privateDirectoryMode,
+  privateFileMode,
+  writeIdentity,
+} from '../../platform/pki.ts';
 import { readAuthority } from './authority.ts';
 import type { NodeFiles } from './node-files.ts';
 
@@ -11,4 +19,15 @@ export async function writeForWitness({ tls, witnessDir }: NodeFiles): Promise<s
   const witness = await issueCertificate(issuer, 'witness', witnessName);
   await writeIdentity(witnessDir, witnessName, witness, trustedPem);
   return witnessDir;
+}
+
+/** The revoked keys as a witness reads them, one a line. Answers the file, to be copied beside its `ca.pem`. */
+export async function writeRevokedForWitness(
+  { witnessDir }: NodeFiles,
+  revoked: readonly string[],
+): Promise<string> {
+  const file = join(witnessDir, 'revoked');
+  await mkdir(witnessDir, { recursive: true, mode: privateDirectoryMode });
+  await replaceFile(file, revoked.map((key) => `${key}\n`).join(''), privateFileMode);
+  return file;
 }
