@@ -7,13 +7,29 @@ import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
 import { type BootId, hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
-import { supervisorSocket } from './runtime-paths.ts';
+import { type Endpoint, endpoint } from './link-config.ts';
+import { agentSocket, supervisorSocket } from './runtime-paths.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
 
 /** Linux makes this file new with every boot. */
 export const defaultBootIdFile = '/proc/sys/kernel/random/boot_id';
+
+/** Port of the agents, unless the configuration names another. */
+export const defaultAgentPort = 7443;
+
+/** Addresses on which one agent listens. */
+const agentAddressesMax = 8;
+
+/** The agent of this node. */
+export interface AgentConfig {
+  readonly listen: readonly Endpoint[];
+  /** Whoever may open it is administrator. */
+  readonly socket: string;
+  /** Of the other node's agent; `undefined`: where the modules say that the node is, at the default port. */
+  readonly peer: Endpoint | undefined;
+}
 
 export interface NodeConfig {
   readonly node: NodeName;
@@ -26,7 +42,21 @@ export interface NodeConfig {
   /** Absolute paths of the `module.yaml` files of this node. */
   readonly modules: readonly string[];
   readonly supervisor: { readonly controlSocket: string };
+  /** Durable files of the agent, for root only. */
+  readonly stateDir: string;
+  readonly agent: AgentConfig;
 }
+
+const addresses = `1 to ${agentAddressesMax} addresses`;
+const agentSchema = z.strictObject({
+  listen: z
+    .array(z.strictObject(endpoint), addresses)
+    .min(1, addresses)
+    .max(agentAddressesMax, addresses)
+    .default([{ host: '0.0.0.0', port: defaultAgentPort }]),
+  socket: absolutePath.optional(),
+  peer: z.strictObject(endpoint).optional(),
+});
 
 const nodeSchema = z
   .strictObject({
@@ -40,10 +70,17 @@ const nodeSchema = z
     faults: z.strictObject({ cutMarkerFile: absolutePath.optional() }).default({}),
     modules: z.array(absolutePath, 'a list of absolute paths').default([]),
     supervisor: z.strictObject({ controlSocket: absolutePath.optional() }).default({}),
+    stateDir: absolutePath.default('/var/lib/vmpair'),
+    agent: agentSchema.prefault({}),
   })
   .transform(
-    ({ version: _version, supervisor, ...rest }): NodeConfig => ({
+    ({ version: _version, supervisor, agent, ...rest }): NodeConfig => ({
       ...rest,
+      agent: {
+        listen: agent.listen,
+        socket: agent.socket ?? agentSocket(rest.runtimeDir),
+        peer: agent.peer,
+      },
       supervisor: {
         controlSocket: supervisor.controlSocket ?? supervisorSocket(rest.runtimeDir),
       },
