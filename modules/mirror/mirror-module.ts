@@ -46,9 +46,10 @@ import { type ChosenArbiter, chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { type CertificatesInUse, readOwnIdentity, rereadCertificates } from './own-identity.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
+import { tellStateEvents } from './state-events.ts';
 import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
-import { moduleVerbs } from './verbs.ts';
+import { moduleVerbs, shownState } from './verbs.ts';
 
 interface OpenedMetadata {
   readonly store: MetadataStore;
@@ -231,8 +232,19 @@ export class MirrorModule {
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
+    this.#tellStateEvents(this.#control);
     giveMemoryBackWhenQuiet(systemClock, ownMemory);
     this.#log.info('module-ready', { control: this.paths.control, vm });
+  }
+
+  #tellStateEvents(control: ControlServer): void {
+    tellStateEvents({
+      clock: systemClock,
+      hasSubscribers: () => control.hasSubscribers,
+      publish: (event) => control.publish(event),
+      shown: () => shownState(this),
+      decisions: () => this.mirror.decisions.entries,
+    });
   }
 
   /** Resolves when the mirror has decided whether it still serves its guest. */

@@ -11,6 +11,7 @@ import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
+import type { ShownState } from './state-events.ts';
 
 const named = z.string().max(100).optional();
 const primArgs = z.strictObject({
@@ -151,19 +152,22 @@ function namedSplit(split: SplitStatus | undefined, name: string): SplitStatus |
   return split && { ...split, because: withVmName(split.because, name) };
 }
 
+/** What people read first. */
+export function shownState({ mirror, config }: MirrorModule): ShownState {
+  const derived = deriveState(mirror);
+  return { ...derived, because: withVmName(derived.because, config.name), axes: axesOf(mirror) };
+}
+
 function moduleStatus(module: MirrorModule): ModuleStatus {
   const { mirror, config, node } = module;
   const { primary, secondary, pairing, replicas } = mirror;
-  const derived = deriveState(mirror);
   return {
     module: config.name,
     node: node.node,
     peer: mirror.state.peer,
     pid: process.pid,
     instance: module.instance,
-    ...derived,
-    because: withVmName(derived.because, config.name),
-    axes: axesOf(mirror),
+    ...shownState(module),
     generation: mirror.state.generation,
     networks: networksOf(config, node.node).map(({ own, peer }, index) => ({
       network: index + 1,

@@ -64,6 +64,13 @@ export const errorCatalogue = {
   'storage-failed':
     'The witness could not read a record or make one durable. It grants nothing on a guess: it ends, or goes on when there is room.',
   'limit-reached': 'A named limit of the program is reached; the message says which one.',
+  // agent
+  'agent-unreachable': 'The agent of a node does not answer.',
+  'request-invalid': 'A request to the agent is not one that it understands. Nothing was changed.',
+  'not-authenticated': 'The agent does not know who asks: no token, a wrong one, or one that has ended.',
+  'not-allowed': 'The agent knows who asks, and that role may not do this. Nothing was changed.',
+  'not-found': 'What a request names does not exist: a user, a token, a job, a page of the API.',
+  'agent-failed': 'The agent met a fault of its own; its log has the details.',
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',

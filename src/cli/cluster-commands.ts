@@ -25,7 +25,7 @@ import {
   renewedText,
   rotatedText,
   tokenText,
-} from './cluster-text.ts';
+} from './membership-text.ts';
 import { exitCodes, printResult } from './outcome.ts';
 
 interface JoiningOptions extends PlaceOptions {
@@ -83,7 +83,9 @@ export function addClusterCommands(program: Command): void {
       printResult(json ?? false, joined, () => joinedText(joined));
     });
   atPlace(
-    cluster.command('status').description('the nodes of the cluster and the certificates of this one'),
+    cluster
+      .command('certificates')
+      .description('the nodes of the cluster and how long the certificates of this one last'),
   ).action(async (options: PlaceOptions) => {
     const { files, node } = ownNode(options);
     const status = await readClusterStatus(files, node, Date.now());

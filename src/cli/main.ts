@@ -3,11 +3,11 @@
  * Program: the command line. It decides nothing: each command asks a process over its control socket, or drives a lab.
  * Errors are three lines on standard error, or one JSON line with `--json`; exit codes are in outcome.ts.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
-import { packageRoot } from '../platform/program-path.ts';
+import { readVersion } from '../platform/program-path.ts';
+import { addAccessCommands } from './access-commands.ts';
+import { addAgentCommands } from './agent-commands.ts';
 import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
 import { addClusterCommands } from './cluster-commands.ts';
@@ -25,11 +25,6 @@ import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './
 const exitCodeHelp = `
 Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the process does not answer, 4 it refused.`;
 
-function readVersion(): string {
-  const text = readFileSync(join(packageRoot, 'package.json'), 'utf8');
-  return (JSON.parse(text) as { readonly version: string }).version;
-}
-
 function buildProgram(): Command {
   const program = new Command('vmpair')
     .description('two-node high availability for virtual machines without shared storage')
@@ -45,6 +40,8 @@ function buildProgram(): Command {
   addSupervisorCommands(program);
   addClusterCommands(program);
   addNodeCommands(program);
+  addAgentCommands(program);
+  addAccessCommands(program);
   addCertificatesCommand(program);
   addConfigCommand(program);
   addInspectCommand(program);

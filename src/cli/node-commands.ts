@@ -7,7 +7,7 @@ import { replaceNode } from '../agent/membership/replace-node.ts';
 import { readModuleConfig } from '../config/module-config.ts';
 import { checkedHours } from './cluster-commands.ts';
 import { atPlace, checkedName, connectedModules, ownNode, type PlaceOptions } from './cluster-place.ts';
-import { preparedText, replacedText } from './cluster-text.ts';
+import { preparedText, replacedText } from './membership-text.ts';
 import { exitCodes, printResult } from './outcome.ts';
 
 export function addNodeCommands(program: Command): void {

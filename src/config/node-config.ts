@@ -7,7 +7,8 @@ import { isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
 import { type BootId, hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
-import { supervisorSocket } from './runtime-paths.ts';
+import { type Endpoint, endpoint } from './link-config.ts';
+import { agentSocket, supervisorSocket } from './runtime-paths.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
@@ -19,6 +20,21 @@ const defaultConfigDir = '/etc/vmpair';
 
 /** Linux makes this file new with every boot. */
 export const defaultBootIdFile = '/proc/sys/kernel/random/boot_id';
+
+/** Port of the agents, unless the configuration names another. */
+export const defaultAgentPort = 7443;
+
+/** Addresses on which one agent listens. */
+const agentAddressesMax = 8;
+
+/** The agent of this node. */
+export interface AgentConfig {
+  readonly listen: readonly Endpoint[];
+  /** Whoever may open it is administrator. */
+  readonly socket: string;
+  /** Of the other node's agent; `undefined`: where the modules say that the node is, at the default port. */
+  readonly peer: Endpoint | undefined;
+}
 
 export interface NodeConfig {
   readonly node: NodeName;
@@ -37,7 +53,19 @@ export interface NodeConfig {
   /** Where the agent writes the files of the cluster's configuration. */
   readonly configDir: string;
   readonly supervisor: { readonly controlSocket: string };
+  readonly agent: AgentConfig;
 }
+
+const addresses = `1 to ${agentAddressesMax} addresses`;
+const agentSchema = z.strictObject({
+  listen: z
+    .array(z.strictObject(endpoint), addresses)
+    .min(1, addresses)
+    .max(agentAddressesMax, addresses)
+    .default([{ host: '0.0.0.0', port: defaultAgentPort }]),
+  socket: absolutePath.optional(),
+  peer: z.strictObject(endpoint).optional(),
+});
 
 /** Schema of the whole file. */
 export const nodeConfigSchema: z.ZodType<NodeConfig> = z
@@ -55,11 +83,17 @@ export const nodeConfigSchema: z.ZodType<NodeConfig> = z
     stateDir: absolutePath.default(defaultStateDir),
     configDir: absolutePath.default(defaultConfigDir),
     supervisor: z.strictObject({ controlSocket: absolutePath.optional() }).default({}),
+    agent: agentSchema.prefault({}),
   })
   .transform(
-    ({ version: _version, supervisor, modulesDir, ...rest }): NodeConfig => ({
+    ({ version: _version, supervisor, agent, modulesDir, ...rest }): NodeConfig => ({
       ...rest,
       modulesDir,
+      agent: {
+        listen: agent.listen,
+        socket: agent.socket ?? agentSocket(rest.runtimeDir),
+        peer: agent.peer,
+      },
       supervisor: {
         controlSocket: supervisor.controlSocket ?? supervisorSocket(rest.runtimeDir),
       },

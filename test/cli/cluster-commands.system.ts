@@ -57,12 +57,12 @@ describe('commands of a cluster', () => {
     expect(text).to.contain('for node B only').and.contain('--node B --address ITS-ADDRESS');
   });
 
-  it('status says who is there and how long certificates last; a renewal works without any process', () => {
+  it('certificates says who is there and how long certificates last; a renewal works without any process', () => {
     init();
     const renewed = run('cluster', 'renew-certificates');
     expect(renewed.stderr).to.equal('');
     expect(renewed.stdout).to.contain('a new certificate');
-    expect(run('cluster', 'status').stdout).to.match(
+    expect(run('cluster', 'certificates').stdout).to.match(
       /^cluster plant7 \([0-9a-f]{32}\), this is node A\nnode A: agent at/,
     );
   });

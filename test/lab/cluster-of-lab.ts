@@ -1,8 +1,8 @@
 /**
- * Makes a lab a cluster as `vmpair cluster` would have made it: both nodes hold the authority, `cluster.yaml` and the module, and an
- * agent answers for each. The agents are stand-ins in the process of the test; modules, supervisors, witness and commands are real.
+ * Makes a lab a cluster as `vmpair cluster` would have made it: both nodes hold the authority, `cluster.yaml` and the module, and each
+ * may have an agent.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,23 +15,22 @@ import {
   nodeFilesIn,
   tlsFilesOf,
 } from '../../src/agent/membership/node-files.ts';
-import { informModules } from '../../src/agent/membership/renew.ts';
-import { answerRotation, rotationPath } from '../../src/agent/membership/rotate-authority.ts';
 import { writeForWitness } from '../../src/agent/membership/witness-files.ts';
 import { labModule, type LabNode, labNodes, readLabRecord, witnessLayout } from '../../src/lab/lab-layout.ts';
 import type { LabCluster } from '../../src/lab/pair.ts';
 import { keyIdOf } from '../../src/platform/certificate-identity.ts';
 import { callOnce } from '../../src/platform/control-client.ts';
+import { findFreePort } from '../../src/platform/free-port.ts';
 import { createClusterAuthority, issueCertificate, publicKeyOf } from '../../src/platform/pki.ts';
 import { programPath } from '../../src/platform/program-path.ts';
-import {
-  answerJoins,
-  loopback,
-  type StandInAgent,
-  startAgent,
-} from '../agent/membership/membership-fixture.ts';
+import type { SocketAddress } from '../../src/platform/tls-sockets.ts';
+import { until } from '../until.ts';
 
+const loopback = '127.0.0.1';
+/** Environment variable by which a lab knows the processes of a machine. */
+const markName = 'VMPAIR_LAB';
 const commandDeadlineMs = 60_000;
+const agentStartDeadlineMs = 60_000;
 
 /** Runs the command line; resolves to its standard output, and fails with what it said. */
 export async function vmpair(...args: readonly string[]): Promise<string> {
@@ -50,7 +49,7 @@ export async function vmpair(...args: readonly string[]): Promise<string> {
 
 export class ClusterOfLab {
   readonly lab: LabCluster;
-  readonly #agents: StandInAgent[] = [];
+  readonly #agents: ChildProcess[] = [];
 
   /** To be called before anything of the lab runs. */
   static async make(lab: LabCluster): Promise<ClusterOfLab> {
@@ -65,13 +64,12 @@ export class ClusterOfLab {
       writeFileSync(files.tls.caKey, authority.keyPem);
       writeFileSync(files.tls.cert, own.certificatePem);
       writeFileSync(files.tls.key, own.keyPem);
-      const agent = await self.#serve(node);
-      const address = { host: loopback, port: agent.port };
+      const address = { host: loopback, port: await findFreePort(loopback) };
       const member = { name: node, agent: address, keyId: keyIdOf(publicKeyOf(own.keyPem)) };
       text = text === '' ? newClusterText(clusterId, 'lab', member) : withMember(text, member);
       mkdirSync(files.modulesDir);
       copyFileSync(lab.nodes[node].moduleFile, join(files.modulesDir, `${labModule}.yaml`));
-      self.useDirectories(node);
+      self.#completeNodeFile(node, address);
       mkdirSync(join(self.root(node), 'etc'), { recursive: true });
       symlinkSync(files.configDir, join(self.root(node), 'etc/vmpair'));
     }
@@ -99,14 +97,11 @@ export class ClusterOfLab {
     };
   }
 
-  /** Lets the `node.yaml` of the lab name the directories of the cluster. */
-  useDirectories(node: LabNode): void {
+  #completeNodeFile(node: LabNode, agent: SocketAddress): void {
     const { nodeFile, directory } = this.lab.nodes[node];
     const content = parse(readFileSync(nodeFile, 'utf8')) as object;
-    writeFileSync(
-      nodeFile,
-      stringify({ ...content, configDir: directory, stateDir: this.files(node).stateDir }),
-    );
+    const own = { configDir: directory, stateDir: this.files(node).stateDir, agent: { listen: [agent] } };
+    writeFileSync(nodeFile, stringify({ ...content, ...own }));
   }
 
   /** What the operator does with the directory that a command named. */
@@ -123,21 +118,30 @@ export class ClusterOfLab {
     await callOnce(join(dataDir, 'control.sock'), 'reload');
   }
 
-  async #serve(node: LabNode): Promise<StandInAgent> {
-    const files = this.files(node);
-    const agent = await startAgent(files);
-    this.#agents.push(agent);
-    const inform = async () => {
-      agent.reload();
-      return informModules(this.lab.nodes[node].supervisorSocket);
+  /** Starts the agent of a node as a process of that machine, which a power-off ends too. */
+  async startAgent(node: LabNode): Promise<void> {
+    const args = [programPath('src/agent/main'), '--node', this.lab.nodes[node].nodeFile];
+    const child = spawn(process.execPath, args, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, [markName]: `${this.lab.directory}/${node}` },
+    });
+    let said = '';
+    child.stdout.on('data', (text) => (said += String(text)));
+    this.#agents.push(child);
+    const ready = (): boolean => {
+      expect(child.exitCode, said).to.equal(null);
+      return said.includes('agent-ready');
     };
-    agent.handlers.set(rotationPath, (body, caller) => answerRotation(body, caller, { files, node, inform }));
-    if (node === 'A') answerJoins(agent, files);
-    return agent;
+    await until(`the agent of ${node}`, ready, agentStartDeadlineMs);
   }
 
   async end(): Promise<void> {
-    for (const agent of this.#agents) await agent.close();
+    for (const agent of this.#agents) {
+      if (agent.exitCode !== null || agent.signalCode !== null) continue;
+      const ended = once(agent, 'close');
+      agent.kill('SIGKILL');
+      await ended;
+    }
   }
 }
 

@@ -1,7 +1,4 @@
-/**
- * A real pair whose certificates change while a guest writes, and new hardware in the place of a dead node. The agents are
- * stand-ins (cluster-of-lab.ts); that the page cache survives a power-off of the lab does not matter here.
- */
+/** A real pair with its agents: certificates that change while a guest writes, and new hardware in the place of a dead node. */
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { X509Certificate } from 'node:crypto';
@@ -25,6 +22,7 @@ describe('membership of a real pair', () => {
       cluster = await ClusterOfLab.make(lab);
     };
     pair = await RealPair.start({ sizeBytes: 256 * 1024 ** 2, prepare });
+    for (const node of labNodes) await cluster.startAgent(node);
   });
   afterEach(async () => {
     await cluster?.end();

@@ -1,9 +1,8 @@
 /** Where an agent is reached, as people write it: `10.0.0.1`, `[2001:db8::1]:7443`, `plant7-a:7443`. */
 import net from 'node:net';
+import { defaultAgentPort } from '../../config/node-config.ts';
 import type { SocketAddress } from '../../platform/tls-sockets.ts';
 
-/** Of the agent. */
-export const defaultAgentPort = 7443;
 const portMax = 65_535;
 const hostCharactersMax = 255;
 

@@ -1,14 +1,11 @@
 /**
  * Looks after the certificates of this node while the agent runs: renews its own in time, and warns of what it cannot renew. It
- * is called from time to time (`intervalMs`); each warning is given once for 30, 7 and 1 day and for the end, and again after a
+ * is called from time to time; each warning is given once for 30, 7 and 1 day and for the end, and again after a
  * restart of the agent.
  */
 import { type CertificateDecision, decideAuthority, decideNodeCertificate } from './decide-certificates.ts';
 import type { NodeFiles } from './node-files.ts';
 import { certificateFacts, informModules, type ModuleInformed, renewCertificate } from './renew.ts';
-
-/** Between two looks. */
-export const certificateCareIntervalMs = 6 * 60 * 60 * 1000;
 
 export interface CertificatePorts {
   /** Milliseconds of the wall clock. */

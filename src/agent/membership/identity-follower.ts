@@ -5,9 +5,6 @@
 import { WorldError } from '../../base/errors.ts';
 import type { TlsIdentity } from '../../platform/tls.ts';
 
-/** Between two looks. A renewal or a revocation by command is in force at the agent after this time at the latest. */
-export const identityLookIntervalMs = 5000;
-
 export interface IdentityFollowerPorts {
   /** Reads the files. Throws `WorldError`. */
   read(): TlsIdentity;

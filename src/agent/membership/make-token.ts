@@ -42,7 +42,7 @@ export async function makeToken({ files, self, hours, node, nowMs }: TokenOption
     throw new WorldError('cluster-unusable', {
       wanted: `node ${self} in ${files.clusterFile}, with a certificate of the cluster`,
       found: own === undefined ? 'other nodes' : 'a certificate of another authority',
-      next: 'see `vmpair cluster status`',
+      next: 'see `vmpair cluster certificates`',
     });
   }
   const secret = newSecret();

@@ -11,6 +11,7 @@ import { mkdir, readFile, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { WorldError } from '../../base/errors.ts';
+import { defaultAgentPort } from '../../config/node-config.ts';
 import { clusterFile } from '../../config/membership-keys.ts';
 import { replaceFile } from '../../platform/durable-file.ts';
 import { privateDirectoryMode, privateFileMode } from '../../platform/pki.ts';
@@ -84,7 +85,7 @@ export function refuseMember({ nodeFile }: NodeFiles): void {
   throw new WorldError('file-exists', {
     wanted: 'a server that belongs to no cluster yet',
     found: `${nodeFile}, which is never overwritten`,
-    next: 'see `vmpair cluster status`; to begin anew, move that file and the directory tls beside it away',
+    next: 'see `vmpair cluster certificates`; to begin anew, move that file and the directory tls beside it away',
   });
 }
 
@@ -110,8 +111,18 @@ export async function begin(files: NodeFiles, doing: Pending): Promise<void> {
 export async function finish(files: NodeFiles, node: string, agent: SocketAddress): Promise<void> {
   const { tls, runtimeDir, stateDir, configDir, modulesDir } = files;
   const { ca, cert, key } = tls;
-  const content = { version: 1, node, runtimeDir, stateDir, configDir, modulesDir, tls: { ca, cert, key } };
   const { host, port } = agent;
+  const listen = [{ host: '0.0.0.0', port }];
+  const content = {
+    version: 1,
+    node,
+    runtimeDir,
+    stateDir,
+    configDir,
+    modulesDir,
+    tls: { ca, cert, key },
+    ...(port === defaultAgentPort ? {} : { agent: { listen } }),
+  };
   const head = `# This server as a node of its cluster; its agent is reached at ${host} port ${port}.\n`;
   await replaceFile(files.nodeFile, head + stringify(content), privateFileMode);
   await unlink(files.pending);

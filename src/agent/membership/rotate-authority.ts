@@ -42,7 +42,7 @@ export type RotationRequest = z.infer<typeof requestSchema>;
 
 const pin = z.string().regex(/^[0-9a-f]{64}$/);
 const stateSchema = z.object({ trusted: z.array(pin), issuer: pin, signer: pin, next: pin.optional() });
-const answerSchema = z.object({
+export const rotationAnswerSchema = z.object({
   state: stateSchema,
   modules: z.array(z.object({ module: z.string(), problem: z.string().optional() })),
 });
@@ -136,7 +136,7 @@ export async function rotateAuthority(
   const before = await rotationState(files.tls);
   checkOwnStep(step, before);
   const ask = async (request: RotationRequest): Promise<RotationAnswer> =>
-    answerSchema.parse(await ports.askPeer(request));
+    rotationAnswerSchema.parse(await ports.askPeer(request));
   checkPeerStep(step, before, (await ask({ step: 'state' })).state, ports.peer);
   await checkWitness(step, files.tls, node, ports);
   await takeStep(step, files.tls, node, undefined);
