@@ -65,7 +65,7 @@ export class ModuleCalls {
       return work();
     }
     const by = describePrincipal(asked.principal);
-    const { id } = this.#options.jobs.start({ module, action: name, by }, work);
+    const { id } = await this.#options.jobs.start({ module, action: name, by }, work);
     return jobAnswer(await this.#options.jobs.wait(id, waitMs));
   }
 

@@ -55,7 +55,7 @@ describe('jobs', () => {
 
   it('ends with what the module answered, and who waits for it gets it at once', async () => {
     const jobs = await open();
-    const { id } = jobs.start(request, async () => ({ done: true }));
+    const { id } = await jobs.start(request, async () => ({ done: true }));
     expect(await jobs.wait(id, 5000)).to.include({ state: 'done', node: 'A' });
     expect(id).to.match(/^A\.[0-9a-f]{12}$/);
   });
@@ -63,7 +63,7 @@ describe('jobs', () => {
   it('ends with the refusal of the module', async () => {
     const jobs = await open();
     const refusal = new WorldError('control-refused', { wanted: 'w', found: 'f', next: 'n' });
-    const { id } = jobs.start(request, () => Promise.reject(refusal));
+    const { id } = await jobs.start(request, () => Promise.reject(refusal));
     const job = await jobs.wait(id, 5000);
     expect(job?.state).to.equal('failed');
     expect(job?.error).to.deep.equal({ code: 'control-refused', wanted: 'w', found: 'f', next: 'n' });
@@ -72,7 +72,7 @@ describe('jobs', () => {
   it('a verify goes on after the module has answered, with progress, until its report ends', async () => {
     status = { ...status, verify: verify({}) };
     const jobs = await open();
-    const { id } = jobs.start({ ...request, action: 'verify' }, async () => ({ done: true }));
+    const { id } = await jobs.start({ ...request, action: 'verify' }, async () => ({ done: true }));
     await until('progress', () => jobs.get(id)?.percent !== undefined);
     expect(jobs.get(id)).to.include({ state: 'running', percent: 40, etaMs: 5000 });
     jobs.observe({ ...status, verify: verify({ outcome: 'complete', because: 'nothing differs' }) });
@@ -82,7 +82,7 @@ describe('jobs', () => {
 
   it('an agent that was restarted says interrupted, and ends the job when the status shows the end', async () => {
     const first = await open();
-    const { id } = first.start(request, () => new Promise(() => {}));
+    const { id } = await first.start(request, () => new Promise(() => {}));
     await first.close();
     const kept = readFileSync(directory.file('jobs.json'), 'utf8');
     expect(kept).to.contain('"running"');
@@ -98,12 +98,26 @@ describe('jobs', () => {
     expect(second.get(id)).to.include({ state: 'done', because: 'stopped by command' });
   });
 
+  it('an agent that was restarted goes on with a verify where the module is', async () => {
+    status = { ...status, verify: verify({}) };
+    const first = await open();
+    const { id } = await first.start({ ...request, action: 'verify' }, async () => ({ done: true }));
+    await until('progress', () => first.get(id)?.percent !== undefined);
+    await first.close();
+    const second = await open();
+    expect(second.get(id)?.state).to.equal('interrupted');
+    second.observe({ ...status, verify: verify({ examinedBytes: 70 }) });
+    expect(second.get(id)).to.include({ state: 'running', percent: 70 });
+    second.observe({ ...status, verify: verify({ outcome: 'complete', because: 'nothing differs' }) });
+    expect(second.get(id)).to.include({ state: 'done', because: 'nothing differs' });
+  });
+
   it('what cannot be read is left out, and the number of jobs is bounded', async () => {
     writeFileSync(directory.file('jobs.json'), '[{"id": 1}]');
     const jobs = await open();
     expect(jobs.list()).to.deep.equal([]);
     for (let index = 0; index < jobsMax + 20; index += 1)
-      await jobs.wait(jobs.start(request, async () => null).id, 1000);
+      await jobs.wait((await jobs.start(request, async () => null)).id, 1000);
     expect(jobs.list()).to.have.length(jobsMax);
   });
 

@@ -67,8 +67,8 @@ export class Jobs {
     return this.#jobs.get(id);
   }
 
-  /** Begins a job; what `work` answers or throws is how it ends. Throws `limit-reached`. */
-  start({ module, action, by }: JobRequest, work: () => Promise<unknown>): Job {
+  /** Begins a job; what `work` answers or throws is how it ends. Resolves when the job is on disk. Throws `limit-reached`. */
+  async start({ module, action, by }: JobRequest, work: () => Promise<unknown>): Promise<Job> {
     const running = this.list().filter(({ state }) => state === 'running').length;
     if (running >= runningJobsMax) {
       throw new WorldError('limit-reached', {
@@ -90,6 +90,8 @@ export class Jobs {
     };
     this.#set(job);
     void this.#run(job, work);
+    // Who is told its id can ask for it later, whatever happens to this process.
+    await this.#saving;
     return job;
   }
 
@@ -149,8 +151,12 @@ export class Jobs {
     if (seen === undefined) return;
     if (seen.kind !== 'goes-on') return this.#end(job, seen.kind, seen.because);
     const { kind: _kind, ...progress } = seen;
+    // Without progress nobody knows whether it goes on, or was given up while no agent was there.
+    if (job.state === 'interrupted' && seen.percent === undefined) return;
+    const now: Job = { ...job, ...progress, state: 'running', result: job.result ?? null };
+    if (job.state === 'interrupted') this.#set(now);
     // Progress alone is not worth a write.
-    this.#jobs.set(job.id, { ...job, ...progress });
+    else this.#jobs.set(job.id, now);
   }
 
   #end(job: Job, state: 'done' | 'failed', because: string): void {
