@@ -113,8 +113,11 @@ export const moduleActions = {
     asks: 'primary',
     quick: true,
     deadlineMs: quickMs,
-    // The module knows its arguments.
-    args: z.looseObject({}),
+    args: z.strictObject({
+      untilMs: z.int().optional().describe('its end, ms since 1970'),
+      forMs: z.int().min(1).optional().describe('its length, ms'),
+      off: z.literal(true).optional().describe('end it now'),
+    }),
   },
   'fence-test': {
     summary: 'Ask the fence of the peer whether it answers; nothing is switched.',

@@ -4,7 +4,7 @@
  */
 import { WorldError } from '../base/errors.ts';
 import { callOnce } from '../platform/control-client.ts';
-import { describePrincipal, type Principal } from './access/permissions.ts';
+import { describePrincipal, type Principal, type Role } from './access/permissions.ts';
 import { Answer } from './api/route.ts';
 import { errorBody, statusOf } from './api/http-errors.ts';
 import type { PeerAgent } from './follow/peer-agent.ts';
@@ -19,8 +19,17 @@ const forwardMarginMs = 5000;
 /** How long the supervisor may take to end a process, ms. */
 const processDeadlineMs = 30_000;
 
-export const processActions = ['restart', 'start', 'stop'] as const;
-export type ProcessAction = (typeof processActions)[number];
+/** What the supervisor can be asked for, and who may. */
+export const processActions = {
+  restart: { role: 'operator', summary: 'End the process of the module and start it again; its VM runs on.' },
+  start: { role: 'operator', summary: 'Start the process of the module.' },
+  stop: {
+    role: 'admin',
+    summary: 'End the process of the module and keep it ended; then nobody serves its VM.',
+  },
+} as const satisfies Record<string, { readonly role: Role; readonly summary: string }>;
+export type ProcessAction = keyof typeof processActions;
+export const processActionNames = Object.keys(processActions) as ProcessAction[];
 
 export interface ModuleCallsOptions {
   readonly node: string;

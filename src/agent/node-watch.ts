@@ -164,14 +164,12 @@ export class NodeWatch {
     const known = this.#followers.get(module);
     if (known?.control === control) return;
     known?.close();
-    const { clock, journal } = this.#options;
+    const { clock } = this.#options;
     const follower = new ModuleFollower({
       module,
       control,
       clock,
       changed: (status, before) => this.#changed(status, before),
-      decided: ({ action, rule, because }) =>
-        journal.add({ kind: 'decision', module, action, rule, because }),
     });
     this.#followers.set(module, follower);
     follower.begin();
@@ -187,6 +185,9 @@ export class NodeWatch {
         because: `the module process was started again (pid ${status.pid})`,
       });
     }
+    // Also what was decided while no agent was there.
+    for (const decision of journal.newDecisions(module, status.decisions))
+      journal.add({ kind: 'decision', module, ...decision });
     const to = shortState(status);
     // The first status of this agent counts against what an earlier one wrote down.
     const from = before === undefined ? journal.lastStateOf(module) : shortState(before);

@@ -32,7 +32,7 @@ export function initializedText({
     `cluster ${name} (${cluster}): this server is node ${node}, its agent is reached at ${addressText(address)}`,
     `node configuration: ${nodeFile}`,
     'next:',
-    '  here: systemctl enable --now vmpair vmpair-agent',
+    '  here: systemctl enable --now vmpair-supervisor vmpair-agent',
     '  here: vmpair cluster token, and on the other server the command that it prints',
     `  to the witness: copy ${witnessDir} into its clusters directory, vmpair witness reload there, and remove it here`,
   ].join('\n');
@@ -49,7 +49,7 @@ export function joinedText({ cluster, node, peer, nodeFile, modules }: JoinedClu
     `modules: ${modules.join(', ') || 'none yet'}`,
     'next:',
     ...(modules.length === 0 ? [] : ['  vmpair node prepare-disks']),
-    '  systemctl enable --now vmpair vmpair-agent',
+    '  systemctl enable --now vmpair-supervisor vmpair-agent',
     ...modules.map((module) => `  vmpair start ${module}`),
   ].join('\n');
 }

@@ -15,6 +15,7 @@ import type { Job } from '../../src/agent/jobs/job.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import { readNodeConfig } from '../../src/config/node-config.ts';
 import { createClusterAuthority, issueCertificate } from '../../src/platform/pki.ts';
+import { systemClock } from '../../src/platform/system-clock.ts';
 import { until } from '../until.ts';
 import { type RawAnswer, sendRaw, StandInCluster, type StandInModule } from './stand-ins.ts';
 
@@ -317,15 +318,27 @@ describe('agent', () => {
     stream.destroy();
   });
 
-  it('an agent that was away writes down what changed meanwhile', async () => {
+  it('an agent that was away writes down what changed and was decided meanwhile, each once', async () => {
     await start();
     await cluster.nodes.A.agent?.close();
-    moduleOf('A').status = { ...moduleOf('A').status, state: 'ALONE' };
+    const { status } = moduleOf('A');
+    const decision = {
+      action: 'go on alone',
+      rule: 'arbiter-granted',
+      because: 'it names this node',
+      at: '2026-01-02T03:04:05.000Z',
+    };
+    moduleOf('A').status = { ...status, state: 'ALONE', decisions: [decision, ...status.decisions] };
     await cluster.nodes.A.startAgent();
     const seen = await until('the change', async () =>
       (await events()).findLast(({ to }) => to === 'ALONE ready'),
     );
     expect(seen.from).to.equal('PRIM ready');
+    const decisions = (await events()).filter(({ kind }) => kind === 'decision');
+    expect(decisions.map(({ at, rule }) => [at, rule])).to.deep.equal([
+      ['2026-01-01T00:00:00.000Z', 'in-sync'],
+      ['2026-01-02T03:04:05.000Z', 'arbiter-granted'],
+    ]);
   });
 
   it('25 modules, the other node down: the picture comes from memory within 20 ms', async () => {
@@ -430,18 +443,21 @@ describe('agent', () => {
     expect(moduleOf('A').asked).to.deep.equal([]);
   });
 
-  it('one address that asks too often is held up; this host is not', async () => {
-    await start();
+  it('one address that asks too often is held up; this host and the other agent are not', async () => {
+    cluster = await StandInCluster.make();
+    // No time passes for the limits.
+    await cluster.nodes.A.startAgent({
+      nowMs: () => 0,
+      after: (delayMs, then) => systemClock.after(delayMs, then),
+    });
     const place = cluster.place('A', await token('viewer'));
-    const statuses = await Promise.all(
-      Array.from({ length: 240 }, () =>
-        sendRaw(place, { path: '/api/v1/health' }).then(
-          ({ status }) => status,
-          () => 0,
-        ),
-      ),
-    );
-    expect(statuses).to.include(429);
+    const { certificatePem: cert, keyPem: key } = await issueCertificate(cluster.authority, 'node', 'B');
+    const statuses: number[] = [];
+    for (let call = 0; call < 202; call += 1)
+      statuses.push((await sendRaw(place, { path: '/api/v1/health' })).status);
+    expect(statuses.slice(0, 200)).to.deep.equal(Array(200).fill(200));
+    expect(statuses.slice(200)).to.deep.equal([429, 429]);
+    expect((await sendRaw(place, { path: '/api/v1/node', cert, key })).status).to.equal(200);
     expect((await cluster.nodes.A.ask('GET', '/health')).status).to.equal(200);
   });
 });

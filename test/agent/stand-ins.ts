@@ -8,7 +8,8 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import { Agent } from '../../src/agent/agent.ts';
 import { type AgentAnswer, type AgentPlace, askAgent } from '../../src/agent/client.ts';
-import { WorldError } from '../../src/base/errors.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import type { WorldError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { ModuleStatus } from '../../src/base/status.ts';
 import { readNodeConfig } from '../../src/config/node-config.ts';
@@ -136,9 +137,9 @@ export class StandInNode {
     this.#supervisor = undefined;
   }
 
-  async startAgent(): Promise<Agent> {
+  async startAgent(clock: Clock = systemClock): Promise<Agent> {
     const config = readNodeConfig(this.nodeFile);
-    this.agent = await Agent.start({ config, version: '0.1.0', clock: systemClock, log: silentLog });
+    this.agent = await Agent.start({ config, version: '0.1.0', clock, log: silentLog });
     return this.agent;
   }
 

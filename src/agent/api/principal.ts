@@ -6,7 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import { WorldError } from '../../base/errors.ts';
-import { authenticate, type TlsIdentity } from '../../platform/tls.ts';
+import { authenticate, type ExpectedParty, type TlsIdentity } from '../../platform/tls.ts';
 import type { Access } from '../access/access.ts';
 import type { Principal } from '../access/permissions.ts';
 import { onBehalfHeader } from '../follow/peer-agent.ts';
@@ -27,6 +27,18 @@ export const nobody: Principal = { kind: 'local', name: 'nobody', role: 'viewer'
 
 const local: Principal = { kind: 'local', name: 'local', role: 'admin', vms: undefined };
 
+/** The node of this cluster whose certificate the caller shows; `undefined`: none. */
+export function nodeOfCall({ raw }: FastifyRequest, identity: TlsIdentity): string | undefined {
+  const { socket } = raw;
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+  const party = authenticate(socket, identity, nodesOf(identity));
+  return party instanceof WorldError ? undefined : party.name;
+}
+
+function nodesOf({ self }: TlsIdentity): ExpectedParty {
+  return { clusterId: self.clusterId, role: 'node' };
+}
+
 /** Throws `not-authenticated`, `certificate-rejected` or `limit-reached`. */
 export function principalOfCall(
   { raw, headers }: FastifyRequest,
@@ -44,7 +56,7 @@ export function principalOfCall(
       next: 'Log in with POST /api/v1/login, or ask an administrator for a token (`vmpair token add`).',
     });
   }
-  const party = authenticate(socket, identity, { clusterId: identity.self.clusterId, role: 'node' });
+  const party = authenticate(socket, identity, nodesOf(identity));
   if (party instanceof WorldError) throw party;
   const behalf = headers[onBehalfHeader];
   const said = typeof behalf === 'string' && onBehalfPattern.test(behalf) ? { onBehalfOf: behalf } : {};

@@ -27,19 +27,9 @@ const eventSchema = z.discriminatedUnion('kind', [
     because: z.string(),
     axes: z.looseObject({}),
   }),
-  z.object({
-    kind: z.literal('decision'),
-    action: z.string(),
-    rule: z.string(),
-    because: z.string(),
-  }),
+  // The next status has it, with those that were missed.
+  z.object({ kind: z.literal('decision') }),
 ]);
-
-export interface SeenDecision {
-  readonly action: string;
-  readonly rule: string;
-  readonly because: string;
-}
 
 export interface ModuleFollowerOptions {
   readonly module: string;
@@ -47,7 +37,6 @@ export interface ModuleFollowerOptions {
   readonly clock: Clock;
   /** A newer status; `before`: the last one that this agent saw. */
   readonly changed: (status: ModuleStatus, before: ModuleStatus | undefined) => void;
-  readonly decided: (decision: SeenDecision) => void;
 }
 
 export interface ArbiterSeen {
@@ -133,8 +122,7 @@ export class ModuleFollower {
   #event(value: unknown): void {
     const parsed = eventSchema.safeParse(value);
     if (!parsed.success) return;
-    if (parsed.data.kind === 'decision') this.#options.decided(parsed.data);
-    else if (this.#status !== undefined && this.#problem === undefined) {
+    if (parsed.data.kind === 'state' && this.#status !== undefined && this.#problem === undefined) {
       const { kind: _kind, axes, ...shown } = parsed.data;
       this.#took({ ...this.#status, ...shown, axes: { ...this.#status.axes, ...axes } });
     }
@@ -166,6 +154,8 @@ export class ModuleFollower {
       this.#took((await this.#client.call('status', {}, statusDeadlineMs)) as ModuleStatus);
     } catch (error) {
       this.#subscribed = false;
+      // What was not answered is not asked again of a process that hangs.
+      this.#client.close();
       this.#problem = error instanceof Error && 'found' in error ? String(error.found) : String(error);
     }
     this.#asking = false;

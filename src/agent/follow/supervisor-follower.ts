@@ -1,9 +1,9 @@
 /** Follows the supervisor of this node: which modules it keeps running, and how their processes are. */
 import { z } from 'zod';
 import type { Clock, Timer } from '../../base/clock.ts';
+import type { Decision } from '../../base/decision.ts';
 import { ControlClient } from '../../platform/control-client.ts';
 import type { SupervisedStatus } from '../../supervisor/supervised-module.ts';
-import type { SeenDecision } from './module-follower.ts';
 
 const listIntervalMs = 2000;
 const retryIntervalMs = 250;
@@ -21,7 +21,7 @@ export interface SupervisorFollowerOptions {
   readonly control: string;
   readonly clock: Clock;
   readonly listed: (modules: readonly SupervisedStatus[]) => void;
-  readonly decided: (module: string, decision: SeenDecision) => void;
+  readonly decided: (module: string, decision: Decision<string>) => void;
   /** It answers again, or no longer. */
   readonly turned: (answers: boolean, because: string) => void;
 }
@@ -97,6 +97,8 @@ export class SupervisorFollower {
       this.#options.listed(this.#modules);
     } catch (error) {
       this.#subscribed = false;
+      // What was not answered is not asked again of a process that hangs.
+      this.#client.close();
       this.#turn(false, error instanceof Error && 'found' in error ? String(error.found) : String(error));
     }
     this.#asking = false;

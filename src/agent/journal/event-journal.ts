@@ -4,6 +4,7 @@
  * of power the last seconds may be missing; the audit log is the one that is durable.
  */
 import { z } from 'zod';
+import type { Decision } from '../../base/decision.ts';
 import type { RecordLog } from '../store/record-log.ts';
 
 /** In memory. */
@@ -43,7 +44,10 @@ export const eventSchema = z.object({
 });
 
 export type JournalEvent = z.infer<typeof eventSchema>;
-export type NewEvent = Omit<JournalEvent, 'id' | 'at' | 'node'>;
+/** `at`: when it happened, if that was not just now. */
+export type NewEvent = Omit<JournalEvent, 'id' | 'at' | 'node'> & { readonly at?: string };
+
+type DatedDecision = Decision<string> & { readonly at: string };
 
 export interface EventQuery {
   /** Later than this id. */
@@ -102,6 +106,17 @@ export class EventJournal {
   /** What the journal says of a module last; `undefined`: nothing that is still kept. */
   lastStateOf(module: string): string | undefined {
     return this.#events.findLast((event) => event.kind === 'module-state' && event.module === module)?.to;
+  }
+
+  /** Those of a module's last decisions (newest first) that the journal does not have, oldest first. */
+  newDecisions(module: string, decisions: readonly DatedDecision[]): DatedDecision[] {
+    const last = this.#events.findLast((event) => event.kind === 'decision' && event.module === module);
+    const known = decisions.findIndex(
+      ({ at, rule, action, because }) =>
+        at === last?.at && rule === last.rule && action === last.action && because === last.because,
+    );
+    const fresh = known < 0 ? decisions : decisions.slice(0, known);
+    return fresh.toReversed().map(({ at, action, rule, because }) => ({ at, action, rule, because }));
   }
 
   /** Calls for each later event; returns what ends that. */

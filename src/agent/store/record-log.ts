@@ -14,6 +14,8 @@ import { flushDirectory } from '../../platform/durable-file.ts';
 export const linesQueuedMax = 10_000;
 const fileMode = 0o600;
 const newline = 0x0a;
+/** Read at once when the end of the last line is looked for. */
+const lookBackBytes = 64 * 1024;
 
 export interface RecordLogOptions {
   readonly directory: string;
@@ -160,12 +162,23 @@ function cutTornLine(file: string): void {
     return;
   }
   try {
-    const byte = Buffer.alloc(1);
-    let end = fstatSync(fd).size;
-    const size = end;
-    while (end > 0 && !(readSync(fd, byte, 0, 1, end - 1) === 1 && byte[0] === newline)) end -= 1;
+    const { size } = fstatSync(fd);
+    const end = endOfLastLine(fd, size);
     if (end < size) ftruncateSync(fd, end);
   } finally {
     closeSync(fd);
   }
+}
+
+/** Where the last complete line of a file ends; 0: it has none. */
+function endOfLastLine(fd: number, size: number): number {
+  const chunk = Buffer.alloc(lookBackBytes);
+  for (let end = size; end > 0; ) {
+    const start = Math.max(0, end - lookBackBytes);
+    const read = readSync(fd, chunk, 0, end - start, start);
+    const last = chunk.subarray(0, read).lastIndexOf(newline);
+    if (last >= 0) return start + last + 1;
+    end = start;
+  }
+  return 0;
 }

@@ -4,7 +4,7 @@ import { WorldError } from '../../../base/errors.ts';
 import { seesVm } from '../../access/permissions.ts';
 import { jobSchema } from '../../jobs/job.ts';
 import { actionNames, type ModuleAction, moduleActions } from '../../module-actions.ts';
-import { processActions } from '../../module-calls.ts';
+import { processActionNames, processActions } from '../../module-calls.ts';
 import { type ModuleView, moduleViewSchema } from '../../view/cluster-view.ts';
 import { processSchema } from '../../view/reports.ts';
 import type { ApiContext } from '../context.ts';
@@ -73,13 +73,14 @@ export function moduleRoutes({ view, calls }: Context): Route[] {
         },
       });
     }),
-    ...processActions.map((action) =>
+    ...processActionNames.map((action) =>
       route({
         id: 'module-process',
         operation: `process-${action}`,
         method: 'POST',
         path: `/api/v1/modules/:vm/process/${action}`,
-        summary: `Ask the supervisor: ${action} the process of the module; the VM runs on.`,
+        role: processActions[action].role,
+        summary: processActions[action].summary,
         params: vmParams,
         body: z.strictObject({ node }),
         response: processSchema,
