@@ -4,9 +4,10 @@ import type { ModuleStatus } from '../base/status.ts';
 import { isModuleName } from '../config/module-config.ts';
 import { modulePaths, supervisorSocket } from '../config/runtime-paths.ts';
 import { callOnce } from '../platform/control-client.ts';
+import type { ReloadReport } from '../supervisor/reload.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { printResult, usageError } from './outcome.ts';
-import { moduleText, supervisedText } from './status-text.ts';
+import { moduleText, reloadText, supervisedText } from './status-text.ts';
 
 /** Deadline of a command that changes what runs, ms: longer than a guest may take to shut down. */
 const commandDeadlineMs = 120_000;
@@ -189,6 +190,14 @@ export function addSupervisorCommands(program: Command): void {
       },
     );
   }
+  onSupervisor(
+    supervisor
+      .command('reload')
+      .description('take up added, removed and changed modules of the configuration'),
+  ).action(async (options: ControlOptions) => {
+    const report = (await callOnce(supervisorOf(options), 'reload', {}, commandDeadlineMs)) as ReloadReport;
+    printResult(options.json ?? false, report, () => reloadText(report));
+  });
   onSupervisor(supervisor.command('shutdown').description('end the supervisor; the modules run on'))
     .option('--stop-modules', 'end the module processes too; then nobody serves the VMs')
     .action(async (options: ControlOptions & { readonly stopModules?: boolean }) => {
