@@ -1,4 +1,5 @@
 /** Statuses as text for people: one headline with the reason, then the particulars. */
+import type { Reconfigured } from '../../modules/mirror/reconfigure.ts';
 import { sizeText } from '../base/size-text.ts';
 import type {
   FenceStatus,
@@ -133,6 +134,15 @@ export function reloadText(report: ReloadReport): string {
     ...nodeChanged.map((key) => `node configuration: ${key} counts from the next start of the supervisor`),
   ];
   return lines.length === 0 ? 'nothing has changed' : lines.join('\n');
+}
+
+/** What a module took from its file, a line per key. */
+export function reconfiguredText({ applied, waiting }: Reconfigured): string {
+  const lines = [
+    ...applied.map(({ key }) => `${key}: counts now`),
+    ...waiting.map((change) => `${change.key}: ${change.class}: ${change.because}`),
+  ];
+  return lines.length === 0 ? 'the file says what counts already' : lines.join('\n');
 }
 
 export function labFactsText(facts: LabFacts): string {
