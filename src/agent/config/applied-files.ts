@@ -26,6 +26,11 @@ export class AppliedFiles {
     this.#store = store;
   }
 
+  /** Where a document is on this host. */
+  pathOf(document: string): string {
+    return join(this.#directory, document);
+  }
+
   /** State of every document if these, by default the head's, are the configuration: as configured, to be written, or changed by hand. */
   async states(documents: Documents = this.#store.head?.documents ?? {}): Promise<readonly DocumentState[]> {
     return documentStates(documents, this.#store.appliedDocuments, await this.read());
@@ -34,11 +39,11 @@ export class AppliedFiles {
   /** The documents as they are on disk: what `adopt` would make a revision of. */
   async read(): Promise<Documents> {
     const documents: Record<string, string> = {};
-    const cluster = await textOf(join(this.#directory, clusterDocument));
+    const cluster = await textOf(this.pathOf(clusterDocument));
     if (cluster !== undefined) documents[clusterDocument] = cluster;
     for (const name of await namesIn(join(this.#directory, modulesDirectory))) {
       const path = moduleDocument(name.slice(0, -'.yaml'.length));
-      const text = await textOf(join(this.#directory, path));
+      const text = await textOf(this.pathOf(path));
       if (text !== undefined) documents[path] = text;
     }
     return documents;
@@ -55,7 +60,7 @@ export class AppliedFiles {
     await mkdir(join(this.#directory, modulesDirectory), { recursive: true, mode: 0o700 });
     for (const { path, state } of states) {
       if (state === 'current') continue;
-      const file = join(this.#directory, path);
+      const file = this.pathOf(path);
       const text = revision.documents[path];
       if (text === undefined) await removeDurably(file);
       else await replaceFile(file, text, fileMode);

@@ -27,8 +27,8 @@ export interface HostProcesses {
   moduleRuns(name: string): Promise<boolean>;
   /** The supervisor's verb of this name. */
   reload(): Promise<void>;
-  /** The module's verb of this name; a module without a process needs none. */
-  reconfigure(name: string): Promise<void>;
+  /** The module's verb of this name, with its file; a module without a process needs none. */
+  reconfigure(name: string, file: string): Promise<void>;
 }
 
 export interface LocalHostOptions {
@@ -83,7 +83,8 @@ export class LocalHost implements ConfigHost {
     const { vm, files, processes, log } = this.#options;
     await files.write(revision);
     await processes.reload();
-    for (const { name } of parseDocuments(revision.documents, vm).modules) await processes.reconfigure(name);
+    for (const { name } of parseDocuments(revision.documents, vm).modules)
+      await processes.reconfigure(name, files.pathOf(moduleDocument(name)));
     log.info('config-applied', { revision: revision.number, id: revision.id });
   }
 

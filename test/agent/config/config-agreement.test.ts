@@ -11,7 +11,7 @@ describe('agreement on the configuration', () => {
     expect(endings.same).to.be.above(60);
     // Each of the two was cut off while it went on alone.
     expect(endings.diverged).to.equal(2);
-  });
+  }).timeout(30_000);
 
   it('every operation with one message lost or late, or one crash: nothing that was confirmed is lost, nothing refused is there', async () => {
     const endings = new Endings();
