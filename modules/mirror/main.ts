@@ -35,7 +35,7 @@ try {
   const node = readNodeConfig(files.node);
   const config = readModuleConfig(files.config, vmSchema);
   const log = createJsonLog({ base: { program: 'module', module: config.name, node: node.node } });
-  const module = await MirrorModule.open(config, node, log);
+  const module = await MirrorModule.open(config, node, log, files.config);
   process.once('SIGTERM', () => void module.exit());
   await module.run();
 } catch (error) {

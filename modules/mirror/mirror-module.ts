@@ -45,6 +45,7 @@ import type { TlsIdentity } from '../../src/platform/tls.ts';
 import { type ChosenArbiter, chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { type CertificatesInUse, readOwnIdentity, rereadCertificates } from './own-identity.ts';
+import { readModuleSource, type Reconfigured, takeLiveKeys } from './reconfigure.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { tellStateEvents } from './state-events.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -60,7 +61,6 @@ interface OpenedMetadata {
 const noVm: VmPort = { want: () => {} };
 
 export class MirrorModule {
-  readonly config: ModuleConfig;
   readonly node: NodeConfig;
   readonly paths: ModulePaths;
   readonly instance = randomBytes(16).toString('hex');
@@ -74,9 +74,16 @@ export class MirrorModule {
   readonly #runFile: string;
   readonly #sideFiles: SideFiles;
   #control: ControlServer | undefined;
+  #config: ModuleConfig;
+  /** Path of the `module.yaml`. */
+  #file: string;
+  /** `vm` as the adapter will take it with the next start of the VM. */
+  #nextVm: ModuleConfig['vm'];
+  /** One at a time. */
+  #reconfiguring: Promise<unknown> = Promise.resolve();
 
   /** Opens and locks what the module needs. Throws `WorldError`; then nothing has been changed. */
-  static async open(config: ModuleConfig, node: NodeConfig, log: Log): Promise<MirrorModule> {
+  static async open(config: ModuleConfig, node: NodeConfig, log: Log, file: string): Promise<MirrorModule> {
     const peer = config.nodes.find((name) => name !== node.node);
     if (!config.nodes.includes(node.node) || peer === undefined) {
       throw new WorldError('config-invalid', {
@@ -102,13 +109,14 @@ export class MirrorModule {
     );
     const fence = await fenceOf(config, node);
     const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter, fence };
-    return new MirrorModule(config, node, log, parts);
+    return new MirrorModule(config, node, log, file, parts);
   }
 
   private constructor(
     config: ModuleConfig,
     node: NodeConfig,
     log: Log,
+    file: string,
     parts: {
       bootId: string;
       files: readonly DiskFile[];
@@ -120,8 +128,10 @@ export class MirrorModule {
       fence: FenceSetup | undefined;
     },
   ) {
-    this.config = config;
+    this.#config = config;
+    this.#nextVm = config.vm;
     this.node = node;
+    this.#file = file;
     this.#log = log;
     this.paths = modulePaths(node.runtimeDir, config.name);
     this.#runFile = runWishFile(config.metadata[node.node] as string);
@@ -135,7 +145,11 @@ export class MirrorModule {
       hypervisor === undefined
         ? undefined
         : new VmDriver(hypervisor, systemClock, log, {
-            vmChanged: (state) => this.mirror.vmChanged(state),
+            vmChanged: (state) => {
+              // A VM that runs keeps the definition with which it was started.
+              if (state === 'stopped' || state === 'starting') this.#takeVm();
+              this.mirror.vmChanged(state);
+            },
             decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
             trouble: (because) => {
               this.mirror.trouble = because;
@@ -155,17 +169,24 @@ export class MirrorModule {
     const diskDoubt = worseDoubt(marked, isReplaced ? 'file-replaced' : 'none');
     if (diskDoubt !== 'file-replaced') void record.keep();
     if (diskDoubt !== 'none') for (const file of parts.files) file.forgetCached();
+    const live = (): ModuleConfig => this.#config;
     this.mirror = new Mirror(
       {
         timers: config.timers,
         vmName: config.name,
-        failover: config.failover,
+        get failover() {
+          return live().failover;
+        },
         allowSplitBrain: config.arbiter.kind === 'none' && config.arbiter.allowSplitBrain,
-        preferred: config.preferred,
+        get preferred() {
+          return live().preferred;
+        },
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
-        resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
+        get resyncBytesPerSecondMax() {
+          return live().resyncBytesPerSecondMax;
+        },
         diskWrittenAt: writtenAt(config.volumes.map(({ file }) => file[node.node] as string)),
       },
       { ...metadata.state, diskDoubt },
@@ -217,6 +238,47 @@ export class MirrorModule {
         },
       },
     );
+  }
+
+  /** What counts now: as this process was started, with what it took since. */
+  get config(): ModuleConfig {
+    return this.#config;
+  }
+
+  /**
+   * Reads the file of the module again, or another one that takes its place; takes what counts without a restart, and answers what does
+   * not. Throws `config-invalid` or `file-missing`: then nothing is changed.
+   */
+  reconfigure(file = this.#file): Promise<Reconfigured> {
+    const done = this.#reconfiguring.then(() => this.#reconfigure(file));
+    this.#reconfiguring = done.catch(() => undefined);
+    return done;
+  }
+
+  async #reconfigure(file: string): Promise<Reconfigured> {
+    const { config: wanted, vmText } = readModuleSource(file);
+    if (wanted.moduleId !== this.#config.moduleId)
+      throw new WorldError('config-invalid', {
+        wanted: `${file}: module.id: ${this.#config.moduleId}`,
+        found: wanted.moduleId,
+        next: 'correct the file; a module never becomes another one',
+      });
+    const sameKind = wanted.vm.kind === this.#config.vm.kind;
+    if (sameKind && this.#driver !== undefined) {
+      await this.#driver.define(vmText);
+      this.#nextVm = wanted.vm;
+      if (this.mirror.vm === 'stopped') this.#takeVm();
+    }
+    const { config, applied, waiting } = takeLiveKeys(this.#config, wanted);
+    this.#config = config;
+    this.#file = file;
+    const keys = (changes: Reconfigured['applied']): string[] => changes.map(({ key }) => key);
+    this.#log.info('reconfigured', { applied: keys(applied), waiting: keys(waiting) });
+    return { applied, waiting };
+  }
+
+  #takeVm(): void {
+    this.#config = { ...this.#config, vm: this.#nextVm };
   }
 
   async run(): Promise<void> {

@@ -1,4 +1,5 @@
 /** What a module answers on its control socket. */
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import type { ModuleStatus, SplitStatus } from '../../src/base/status.ts';
 import { WorldError } from '../../src/base/errors.ts';
@@ -24,6 +25,11 @@ const resolveArgs = z.strictObject({ keep: z.string().max(100), loseSince: named
 const secondArgs = z.strictObject({ full: z.boolean().optional(), giveUp: named });
 
 const peerIsOffArgs = z.strictObject({ peerIsOff: z.string().max(100).optional() });
+
+const reconfigureArgs = z.strictObject({
+  /** Where the file of the module is from now on; default: where it was. */
+  file: z.string().max(4096).refine(isAbsolute, 'an absolute path').optional(),
+});
 
 const verifyArgs = z.strictObject({
   volume: z.string().max(100).optional(),
@@ -137,6 +143,7 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
     'reread-certificates': verb(noArgs, () => module.rereadCertificates()),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
+    reconfigure: verb(reconfigureArgs, ({ file }) => module.reconfigure(file)),
     exit: verb(noArgs, () => {
       setImmediate(() => void module.exit());
       return { done: true };

@@ -6,6 +6,17 @@ export const errorCatalogue = {
   // configuration and command line
   'config-invalid':
     'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'config-changed':
+    'The configuration is not the one that a change was made for: somebody changed it meanwhile.',
+  'config-busy':
+    'Another change of the configuration is under way, on this node or the other one. Nothing was changed.',
+  'config-in-doubt':
+    'The other node was lost while it was told of a change of the configuration. The change is completed or dropped when it answers.',
+  'config-diverged':
+    'Both nodes changed the configuration without each other. Nothing is changed until an operator has chosen one.',
+  'config-drifted':
+    'A file of the applied configuration was changed by hand, and would be overwritten or lost by what was asked.',
+  'revision-damaged': 'A stored revision of the configuration is not what vmpair wrote. It is never used.',
   'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',

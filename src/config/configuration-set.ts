@@ -233,3 +233,11 @@ export function parseDocuments(
   if (all.length > 0) throw configError(all);
   return { ...set, cluster: set.cluster as ClusterConfig };
 }
+
+/** The modules among documents that were accepted before, by this version of the program or another; those it cannot read are left out. */
+export function readableModules(documents: Documents, vm?: z.ZodType): readonly ModuleConfig[] {
+  const files = Object.entries(documents)
+    .filter(([path]) => kindOf(path) === 'module')
+    .map(([file, text]): SetFile => ({ file, kind: 'module', text }));
+  return checkSet(files, vm).set.modules;
+}
