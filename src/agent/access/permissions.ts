@@ -28,7 +28,7 @@ export const permissions = {
   cluster: vm('viewer'),
   nodes: vm('viewer'),
   // Proves itself by its token.
-  'cluster-join': cluster('public'),
+  'cluster-join': vm('public'),
   'cluster-authority': cluster('peer'),
   node: cluster('peer'),
   modules: vm('viewer'),
