@@ -5,9 +5,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { headTable, type HeadVerdict } from '../../src/agent/config/compare-heads.ts';
 import { errorCatalogue } from '../../src/base/error-catalogue.ts';
 import { type AloneAction, aloneTable, decideAlone } from '../../src/cluster/decide-alone.ts';
 import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
+import { changeClasses, moduleKeyRules } from '../../src/config/module-change.ts';
 import { timerProfiles } from '../../src/config/timers.ts';
 import { FrameType } from '../../src/link/frames.ts';
 import { forEachSituation, timers } from '../cluster/alone-universe.ts';
@@ -104,11 +106,40 @@ function timerRows(): string {
   return markdownTable(['timer', 'default', 'fast'], rows);
 }
 
+/** One row per key of a module, severest last, each class in the order of the table. */
+function changeClassRows(): string {
+  const rules = Object.values(moduleKeyRules);
+  const sorted = changeClasses.flatMap((each) => rules.filter((rule) => rule.class === each));
+  return markdownTable(
+    ['key', 'class', 'because'],
+    sorted.map((rule) => [code(rule.key), code(rule.class), rule.because]),
+  );
+}
+
+const headVerdicts: Readonly<Record<HeadVerdict, string>> = {
+  same: 'nothing to do',
+  behind: 'this node takes the changes over',
+  ahead: 'the other node takes the changes over',
+  diverged: 'both refuse changes until one is chosen',
+};
+
+function headRows(): string {
+  const rows = headTable.map(({ rule, verdict, because }, index) => [
+    String(index + 1),
+    code(rule),
+    headVerdicts[verdict],
+    because,
+  ]);
+  return markdownTable(['#', 'rule', 'verdict', 'in words'], rows);
+}
+
 const generated: readonly [string, string, () => string][] = [
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
   ['docs/failover.md', 'start table', startRows],
   ['docs/failover.md', 'timers', timerRows],
+  ['docs/configuration.md', 'change classes', changeClassRows],
+  ['docs/configuration.md', 'head table', headRows],
   [
     'docs/error-catalogue.md',
     'error codes',
