@@ -9,9 +9,11 @@ import { type Permission, permissions } from '../../src/agent/access/permissions
 import { allRoutes } from '../../src/agent/api/all-routes.ts';
 import type { ApiContext } from '../../src/agent/api/context.ts';
 import { type ModuleAction, moduleActions } from '../../src/agent/module-actions.ts';
+import { headTable, type HeadVerdict } from '../../src/agent/config/compare-heads.ts';
 import { errorCatalogue } from '../../src/base/error-catalogue.ts';
 import { type AloneAction, aloneTable, decideAlone } from '../../src/cluster/decide-alone.ts';
 import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
+import { changeClasses, moduleKeyRules } from '../../src/config/module-change.ts';
 import { timerProfiles } from '../../src/config/timers.ts';
 import { FrameType } from '../../src/link/frames.ts';
 import { forEachSituation, timers } from '../cluster/alone-universe.ts';
@@ -137,11 +139,40 @@ function actionRows(): string {
   return markdownTable(['action', 'who may', 'node, if none is named', 'job', 'arguments', 'what'], rows);
 }
 
+/** One row per key of a module, severest last, each class in the order of the table. */
+function changeClassRows(): string {
+  const rules = Object.values(moduleKeyRules);
+  const sorted = changeClasses.flatMap((each) => rules.filter((rule) => rule.class === each));
+  return markdownTable(
+    ['key', 'class', 'because'],
+    sorted.map((rule) => [code(rule.key), code(rule.class), rule.because]),
+  );
+}
+
+const headVerdicts: Readonly<Record<HeadVerdict, string>> = {
+  same: 'nothing to do',
+  behind: 'this node takes the changes over',
+  ahead: 'the other node takes the changes over',
+  diverged: 'both refuse changes until one is chosen',
+};
+
+function headRows(): string {
+  const rows = headTable.map(({ rule, verdict, because }, index) => [
+    String(index + 1),
+    code(rule),
+    headVerdicts[verdict],
+    because,
+  ]);
+  return markdownTable(['#', 'rule', 'verdict', 'in words'], rows);
+}
+
 const generated: readonly [string, string, () => string][] = [
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
   ['docs/failover.md', 'start table', startRows],
   ['docs/failover.md', 'timers', timerRows],
+  ['docs/configuration.md', 'change classes', changeClassRows],
+  ['docs/configuration.md', 'head table', headRows],
   [
     'docs/error-catalogue.md',
     'error codes',

@@ -82,6 +82,8 @@ export class ConfigAgreement implements PeerConfigPort {
   /** Resolves when the step before has changed the store. */
   #turn: Promise<unknown> = Promise.resolve();
   #notApplied: WorldError | undefined;
+  /** The comparison that goes on: whoever wants a reservation waits for it, and is not told that this node is busy. */
+  #comparing: Promise<HeadComparison> | undefined;
   #comparison: HeadComparison | undefined;
 
   constructor(ports: AgreementPorts) {
@@ -106,6 +108,7 @@ export class ConfigAgreement implements PeerConfigPort {
   async propose(change: ConfigChange): Promise<Committed> {
     const { store, peer, token: newToken } = this.#ports;
     const token = newToken();
+    await this.#comparisonEnds();
     this.#reserveOwn(token);
     try {
       await this.#meetPeer(change.onlyHere);
@@ -137,7 +140,14 @@ export class ConfigAgreement implements PeerConfigPort {
    * Compares the heads, completes or drops what is pending, and takes the peer's changes over when this node is behind; when it is ahead,
    * the peer does the same. Throws `peer-unreachable`, `config-busy`, and what keeps this host from using the peer's configuration.
    */
-  async reconcile(): Promise<HeadComparison> {
+  reconcile(): Promise<HeadComparison> {
+    this.#comparing ??= this.#reconcile().finally(() => {
+      this.#comparing = undefined;
+    });
+    return this.#comparing;
+  }
+
+  async #reconcile(): Promise<HeadComparison> {
     const token = this.#ports.token();
     this.#reserveOwn(token);
     try {
@@ -157,6 +167,7 @@ export class ConfigAgreement implements PeerConfigPort {
   async keepPeers(): Promise<Revision> {
     const { store, host } = this.#ports;
     const token = this.#ports.token();
+    await this.#comparisonEnds();
     this.#reserveOwn(token);
     try {
       const comparison = await this.#compare();
@@ -308,7 +319,9 @@ export class ConfigAgreement implements PeerConfigPort {
     return Promise.resolve(this.#ports.store.facts);
   }
 
-  reserve({ token, revision }: { readonly token: string; readonly revision: Revision }): Promise<void> {
+  async reserve({ token, revision }: { readonly token: string; readonly revision: Revision }): Promise<void> {
+    // It asks the peer for nothing that waits for this answer.
+    await this.#comparisonEnds();
     return this.#step(async () => {
       const { store, host, digest } = this.#ports;
       // What is pending here may become the peer's head yet; the next comparison of heads ends that.
@@ -356,6 +369,10 @@ export class ConfigAgreement implements PeerConfigPort {
     if (this.#reservation !== undefined && this.#ports.clock.nowMs() >= this.#reservation.untilMs)
       this.#reservation = undefined;
     return this.#reservation;
+  }
+
+  async #comparisonEnds(): Promise<void> {
+    while (this.#comparing !== undefined) await this.#comparing.catch(() => undefined);
   }
 
   #reserveOwn(token: string): void {

@@ -207,6 +207,13 @@ describe('configuration of two nodes', () => {
     await refusedAs(agreement.commit({ token: 'of B', id: next.id }), 'config-changed');
   });
 
+  it('a comparison that goes on on either node delays a change, and does not refuse it', async () => {
+    const comparisons = [pair.sides.A.agreement.reconcile(), pair.sides.B.agreement.reconcile()];
+    expect(pair.sides.A.agreement.reconcile(), 'asked again').to.equal(comparisons[0]);
+    expect(await pair.change('A', 'second')).to.equal('both');
+    for (const { verdict } of await Promise.all(comparisons)) expect(verdict).to.equal('same');
+  });
+
   it('what is committed but does not count on a host is said, and tried again', async () => {
     pair.sides.B.stuck = 'the supervisor does not answer';
     expect(await pair.change('A', 'second')).to.equal('both');
