@@ -44,7 +44,7 @@ export function fillFile(path: string, sizeBytes: number): void {
 }
 
 /** The programs of another checkout that was built. */
-export function programsOf(checkout: string): LabPrograms {
+export function programsOf(checkout: string): Omit<LabPrograms, 'agent'> {
   const program = (name: string): string => {
     const path = resolve(checkout, 'dist', name);
     if (!existsSync(path))
@@ -60,7 +60,7 @@ export function programsOf(checkout: string): LabPrograms {
 
 export interface PairOptions {
   /** Other programs than those of this checkout. */
-  readonly programs?: LabPrograms;
+  readonly programs?: Partial<LabPrograms>;
   /** Of the link; on by default. */
   readonly encryption?: Encryption;
 }

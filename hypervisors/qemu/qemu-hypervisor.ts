@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
 import { modulePaths } from '../../src/config/runtime-paths.ts';
-import { parseYaml } from '../../src/config/yaml-file.ts';
+import { parseYaml } from '../../src/config/yaml-document.ts';
 import { checkSocketPath } from '../../src/platform/socket-path.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import type { Hypervisor, HypervisorHealth, VmDefinition, VolumeAttachment, Wait } from '../port.ts';

@@ -3,30 +3,16 @@
  * QEMU: for labs and tests on machines that have none.
  */
 import { isAbsolute, join } from 'node:path';
-import { z } from 'zod';
 import type { Clock } from '../../src/base/clock.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
-import { parseYaml } from '../../src/config/yaml-file.ts';
+import { parseYaml } from '../../src/config/yaml-document.ts';
 import { programPath } from '../../src/platform/program-path.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import type { Hypervisor, HypervisorHealth, VmDefinition, VolumeAttachment } from '../port.ts';
 import { type Launch, type LaunchPlan, MonitoredVm } from '../qemu/monitored-vm.ts';
 import { removeStaleMonitors, type VmFiles, vmFiles, type VmPlace } from '../qemu/qemu-hypervisor.ts';
-
-const recordsPerSecondMax = 1000;
-const recordsPerSecondDefault = 20;
-
-export const simulatedVmSchema = z.strictObject({
-  kind: z.literal('simulated'),
-  /** The volume that holds the journal; default: the first one. */
-  volume: z.string().min(1).optional(),
-  /** File of the guest's reports. A relative path counts from the run-time directory. */
-  serial: z.strictObject({ file: z.string().min(1) }).optional(),
-  recordsPerSecond: z.number().min(1).max(recordsPerSecondMax).default(recordsPerSecondDefault),
-});
-
-export type SimulatedVmConfig = z.infer<typeof simulatedVmSchema>;
+import { type SimulatedVmConfig, simulatedVmSchema } from './config.ts';
 
 export interface SimulatedProcessOptions extends VmPlace {
   readonly config: SimulatedVmConfig;

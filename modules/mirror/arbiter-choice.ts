@@ -10,22 +10,36 @@ import type { EtcdTls } from '../../src/platform/etcd-connection.ts';
 import type { TlsIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 
+export interface ChosenArbiter {
+  readonly arbiter: Arbiter;
+  /** Reads the files that the configuration names once more; what it answers puts them to use. Throws like `chooseArbiter`. */
+  reread(): (identity: TlsIdentity) => void;
+}
+
 /**
  * `undefined`: none. Reads the files that the configuration names, so that a wrong one is found at start and not when the peer
  * is lost. Throws `WorldError` file-missing or config-invalid.
  */
-export function chooseArbiter(config: ModuleConfig, identity: TlsIdentity): Arbiter | undefined {
+export function chooseArbiter(config: ModuleConfig, identity: TlsIdentity): ChosenArbiter | undefined {
   const { arbiter, clusterId, moduleId } = config;
   switch (arbiter.kind) {
-    case 'witness':
-      return new WitnessArbiter({ address: arbiter, identity, moduleId });
-    case 'etcd':
-      return new EtcdArbiter({
+    case 'witness': {
+      const witness = new WitnessArbiter({ address: arbiter, identity, moduleId });
+      return { arbiter: witness, reread: () => (next) => witness.useIdentity(next) };
+    }
+    case 'etcd': {
+      const etcd = new EtcdArbiter({
         endpoints: arbiter.endpoints.map((endpoint) => new URL(endpoint)),
         tls: readTls(arbiter),
         user: readUser(arbiter),
         key: arbiter.prefix ?? `/vmpair/${clusterId}/${moduleId}`,
       });
+      const reread = () => {
+        const tls = readTls(arbiter);
+        return () => etcd.useTls(tls);
+      };
+      return { arbiter: etcd, reread };
+    }
     case 'none':
       return undefined;
   }

@@ -1,19 +1,12 @@
 /** The adapter that a module's configuration asks for. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Hypervisor, VolumeAttachment } from '../../hypervisors/port.ts';
-import { qemuVmSchema } from '../../hypervisors/qemu/config.ts';
 import { createQemuHypervisor } from '../../hypervisors/qemu/qemu-hypervisor.ts';
-import { createSimulatedProcess, simulatedVmSchema } from '../../hypervisors/simulated/simulated-process.ts';
+import { createSimulatedProcess } from '../../hypervisors/simulated/simulated-process.ts';
+import type { vmSchema } from '../../hypervisors/vm-schema.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { ModuleConfig } from '../../src/config/module-config.ts';
 import { modulePaths } from '../../src/config/runtime-paths.ts';
-
-/** Every kind of VM that `module.yaml` can name. */
-export const vmSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('none') }),
-  qemuVmSchema,
-  simulatedVmSchema,
-]);
 
 /** `undefined`: no VM; whoever connects to the exports is the guest. */
 export function chooseHypervisor(

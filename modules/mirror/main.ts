@@ -3,12 +3,12 @@
  * modules/README.md. It wires the pure core to sockets, files and the hypervisor, and decides nothing itself.
  */
 import { parseArgs } from 'node:util';
+import { vmSchema } from '../../hypervisors/vm-schema.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import { readModuleConfig } from '../../src/config/module-config.ts';
 import { readNodeConfig } from '../../src/config/node-config.ts';
 import { createJsonLog } from '../../src/platform/json-log.ts';
 import { endWithError } from '../../src/platform/program-exit.ts';
-import { vmSchema } from './hypervisor-choice.ts';
 import { MirrorModule } from './mirror-module.ts';
 
 function readArguments(): { config: string; node: string } {
@@ -35,7 +35,7 @@ try {
   const node = readNodeConfig(files.node);
   const config = readModuleConfig(files.config, vmSchema);
   const log = createJsonLog({ base: { program: 'module', module: config.name, node: node.node } });
-  const module = await MirrorModule.open(config, node, log);
+  const module = await MirrorModule.open(config, node, log, files.config);
   process.once('SIGTERM', () => void module.exit());
   await module.run();
 } catch (error) {

@@ -5,7 +5,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
-import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
@@ -18,10 +17,8 @@ import { type ModulePaths, modulePaths, nbdUri } from '../../src/config/runtime-
 import { DirtyBitmap } from '../../src/disk/dirty-bitmap.ts';
 import type { MetadataStore } from '../../src/disk/metadata-store.ts';
 import type { PersistentState } from '../../src/disk/state.ts';
-import type { LinkTransport } from '../../src/link/transport.ts';
 import { ExportTable } from '../../src/nbd/export-table.ts';
 import { blockChecksum } from '../../src/platform/block-checksum.ts';
-import { describeParty, type Party } from '../../src/platform/certificate-identity.ts';
 import { ControlServer } from '../../src/platform/control-socket.ts';
 import { networkCutMarker } from '../../src/platform/cut-marker.ts';
 import { DiskFile } from '../../src/platform/disk-file.ts';
@@ -31,7 +28,7 @@ import { doubtMarkFile, readDoubtMark } from '../../src/platform/doubt-mark-file
 import { inspectDiskFiles } from '../../src/platform/inspect-disk-files.ts';
 import { createFence } from '../../src/platform/fence/fence-choice.ts';
 import { giveMemoryBackWhenQuiet, ownMemory } from '../../src/platform/idle-memory.ts';
-import { openLinkTransport } from '../../src/platform/link-transport.ts';
+import { type OpenedLinkTransport, openLinkTransport } from '../../src/platform/link-transport.ts';
 import { KeptImageFiles } from '../../src/platform/kept-image-files.ts';
 import {
   createMetadataFile,
@@ -44,13 +41,16 @@ import { SideFiles } from '../../src/platform/side-files.ts';
 import { createSurroundings } from '../../src/platform/ping.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
-import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
-import { chooseArbiter } from './arbiter-choice.ts';
+import type { TlsIdentity } from '../../src/platform/tls.ts';
+import { type ChosenArbiter, chooseArbiter } from './arbiter-choice.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
+import { type CertificatesInUse, readOwnIdentity, rereadCertificates } from './own-identity.ts';
+import { readModuleSource, type Reconfigured, takeLiveKeys } from './reconfigure.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
+import { tellStateEvents } from './state-events.ts';
 import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
-import { moduleVerbs } from './verbs.ts';
+import { moduleVerbs, shownState } from './verbs.ts';
 
 interface OpenedMetadata {
   readonly store: MetadataStore;
@@ -61,11 +61,12 @@ interface OpenedMetadata {
 const noVm: VmPort = { want: () => {} };
 
 export class MirrorModule {
-  readonly config: ModuleConfig;
   readonly node: NodeConfig;
   readonly paths: ModulePaths;
   readonly instance = randomBytes(16).toString('hex');
   readonly mirror: Mirror;
+  /** Puts the certificates to use that the files hold now. Throws `WorldError`; then nothing has been changed. */
+  readonly rereadCertificates: () => CertificatesInUse;
   readonly #log: Log;
   readonly #exports = new ExportTable();
   readonly #listeners: NbdListener[] = [];
@@ -73,9 +74,16 @@ export class MirrorModule {
   readonly #runFile: string;
   readonly #sideFiles: SideFiles;
   #control: ControlServer | undefined;
+  #config: ModuleConfig;
+  /** Path of the `module.yaml`. */
+  #file: string;
+  /** `vm` as the adapter will take it with the next start of the VM. */
+  #nextVm: ModuleConfig['vm'];
+  /** One at a time. */
+  #reconfiguring: Promise<unknown> = Promise.resolve();
 
   /** Opens and locks what the module needs. Throws `WorldError`; then nothing has been changed. */
-  static async open(config: ModuleConfig, node: NodeConfig, log: Log): Promise<MirrorModule> {
+  static async open(config: ModuleConfig, node: NodeConfig, log: Log, file: string): Promise<MirrorModule> {
     const peer = config.nodes.find((name) => name !== node.node);
     if (!config.nodes.includes(node.node) || peer === undefined) {
       throw new WorldError('config-invalid', {
@@ -84,8 +92,7 @@ export class MirrorModule {
         next: 'correct `node` in the node configuration or `nodes` in the module configuration',
       });
     }
-    const identity = readIdentity(node.tls);
-    checkOwnCertificate(identity.self, config, node);
+    const identity = readOwnIdentity(config, node);
     const bootId = readBootId(node.bootIdFile);
     const threads = new ThreadShare(volumeThreads);
     const files = config.volumes.map((volume) =>
@@ -102,30 +109,34 @@ export class MirrorModule {
     );
     const fence = await fenceOf(config, node);
     const parts = { bootId, files, transports, metadata, images, hypervisor, arbiter, fence };
-    return new MirrorModule(config, node, log, parts);
+    return new MirrorModule(config, node, log, file, parts);
   }
 
   private constructor(
     config: ModuleConfig,
     node: NodeConfig,
     log: Log,
+    file: string,
     parts: {
       bootId: string;
       files: readonly DiskFile[];
-      transports: readonly LinkTransport[];
+      transports: readonly OpenedLinkTransport[];
       metadata: OpenedMetadata;
       images: KeptImageFiles;
       hypervisor: Hypervisor | undefined;
-      arbiter: Arbiter | undefined;
+      arbiter: ChosenArbiter | undefined;
       fence: FenceSetup | undefined;
     },
   ) {
-    this.config = config;
+    this.#config = config;
+    this.#nextVm = config.vm;
     this.node = node;
+    this.#file = file;
     this.#log = log;
     this.paths = modulePaths(node.runtimeDir, config.name);
     this.#runFile = runWishFile(config.metadata[node.node] as string);
-    const { metadata, hypervisor } = parts;
+    const { metadata, hypervisor, transports, arbiter } = parts;
+    this.rereadCertificates = () => rereadCertificates(config, node, transports, arbiter);
     this.#sideFiles = new SideFiles(
       { clusterId: config.clusterId, moduleId: config.moduleId, node: node.node },
       config.volumes.map(({ file, sizeBytes }) => ({ file: file[node.node] as string, sizeBytes })),
@@ -134,7 +145,11 @@ export class MirrorModule {
       hypervisor === undefined
         ? undefined
         : new VmDriver(hypervisor, systemClock, log, {
-            vmChanged: (state) => this.mirror.vmChanged(state),
+            vmChanged: (state) => {
+              // A VM that runs keeps the definition with which it was started.
+              if (state === 'stopped' || state === 'starting') this.#takeVm();
+              this.mirror.vmChanged(state);
+            },
             decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
             trouble: (because) => {
               this.mirror.trouble = because;
@@ -154,17 +169,24 @@ export class MirrorModule {
     const diskDoubt = worseDoubt(marked, isReplaced ? 'file-replaced' : 'none');
     if (diskDoubt !== 'file-replaced') void record.keep();
     if (diskDoubt !== 'none') for (const file of parts.files) file.forgetCached();
+    const live = (): ModuleConfig => this.#config;
     this.mirror = new Mirror(
       {
         timers: config.timers,
         vmName: config.name,
-        failover: config.failover,
+        get failover() {
+          return live().failover;
+        },
         allowSplitBrain: config.arbiter.kind === 'none' && config.arbiter.allowSplitBrain,
-        preferred: config.preferred,
+        get preferred() {
+          return live().preferred;
+        },
         bootId: parts.bootId,
         instance: this.instance,
         hasVm: hypervisor !== undefined,
-        resyncBytesPerSecondMax: config.resyncBytesPerSecondMax,
+        get resyncBytesPerSecondMax() {
+          return live().resyncBytesPerSecondMax;
+        },
         diskWrittenAt: writtenAt(config.volumes.map(({ file }) => file[node.node] as string)),
       },
       { ...metadata.state, diskDoubt },
@@ -181,7 +203,7 @@ export class MirrorModule {
         log,
         ids: { operationId: () => randomBytes(16).toString('hex') },
         transports: parts.transports,
-        arbiter: parts.arbiter,
+        arbiter: parts.arbiter?.arbiter,
         fence: parts.fence,
         surroundings: config.ping.length === 0 ? undefined : createSurroundings(config.ping),
         metadata: metadataPort(
@@ -218,6 +240,47 @@ export class MirrorModule {
     );
   }
 
+  /** What counts now: as this process was started, with what it took since. */
+  get config(): ModuleConfig {
+    return this.#config;
+  }
+
+  /**
+   * Reads the file of the module again, or another one that takes its place; takes what counts without a restart, and answers what does
+   * not. Throws `config-invalid` or `file-missing`: then nothing is changed.
+   */
+  reconfigure(file = this.#file): Promise<Reconfigured> {
+    const done = this.#reconfiguring.then(() => this.#reconfigure(file));
+    this.#reconfiguring = done.catch(() => undefined);
+    return done;
+  }
+
+  async #reconfigure(file: string): Promise<Reconfigured> {
+    const { config: wanted, vmText } = readModuleSource(file);
+    if (wanted.moduleId !== this.#config.moduleId)
+      throw new WorldError('config-invalid', {
+        wanted: `${file}: module.id: ${this.#config.moduleId}`,
+        found: wanted.moduleId,
+        next: 'correct the file; a module never becomes another one',
+      });
+    const sameKind = wanted.vm.kind === this.#config.vm.kind;
+    if (sameKind && this.#driver !== undefined) {
+      await this.#driver.define(vmText);
+      this.#nextVm = wanted.vm;
+      if (this.mirror.vm === 'stopped') this.#takeVm();
+    }
+    const { config, applied, waiting } = takeLiveKeys(this.#config, wanted);
+    this.#config = config;
+    this.#file = file;
+    const keys = (changes: Reconfigured['applied']): string[] => changes.map(({ key }) => key);
+    this.#log.info('reconfigured', { applied: keys(applied), waiting: keys(waiting) });
+    return { applied, waiting };
+  }
+
+  #takeVm(): void {
+    this.#config = { ...this.#config, vm: this.#nextVm };
+  }
+
   async run(): Promise<void> {
     const vm: VmState = this.#driver === undefined ? 'none' : await this.#driver.adopt();
     this.mirror.vm = vm;
@@ -231,8 +294,19 @@ export class MirrorModule {
     else this.mirror.stayStopped();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
+    this.#tellStateEvents(this.#control);
     giveMemoryBackWhenQuiet(systemClock, ownMemory);
     this.#log.info('module-ready', { control: this.paths.control, vm });
+  }
+
+  #tellStateEvents(control: ControlServer): void {
+    tellStateEvents({
+      clock: systemClock,
+      hasSubscribers: () => control.hasSubscribers,
+      publish: (event) => control.publish(event),
+      shown: () => shownState(this),
+      decisions: () => this.mirror.decisions.entries,
+    });
   }
 
   /** Resolves when the mirror has decided whether it still serves its guest. */
@@ -324,9 +398,9 @@ async function openLinkTransports(
   node: NodeConfig,
   peer: string,
   identity: TlsIdentity,
-): Promise<readonly LinkTransport[]> {
+): Promise<readonly OpenedLinkTransport[]> {
   const { cutMarkerFile } = node.faults;
-  const transports: LinkTransport[] = [];
+  const transports: OpenedLinkTransport[] = [];
   for (const [index, { own, peer: peerAddress }] of networksOf(config, node.node).entries()) {
     const options = {
       self: node.node,
@@ -341,16 +415,6 @@ async function openLinkTransports(
     transports.push(await openLinkTransport(options));
   }
   return transports;
-}
-
-/** A certificate of something else would only be refused by the peer, later and in another log. */
-function checkOwnCertificate(self: Party, config: ModuleConfig, node: NodeConfig): void {
-  if (self.role === 'node' && self.name === node.node && self.clusterId === config.clusterId) return;
-  throw new WorldError('certificate-rejected', {
-    wanted: `${node.tls.cert} to be of node ${node.node} of cluster ${config.clusterId}`,
-    found: describeParty(self),
-    next: 'correct `tls` in the node configuration, or issue a certificate for this node',
-  });
 }
 
 function metadataPort(

@@ -1,4 +1,5 @@
 /** What a module answers on its control socket. */
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import type { ModuleStatus, SplitStatus } from '../../src/base/status.ts';
 import { WorldError } from '../../src/base/errors.ts';
@@ -11,6 +12,7 @@ import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
 import type { MirrorModule } from './mirror-module.ts';
+import type { ShownState } from './state-events.ts';
 
 const named = z.string().max(100).optional();
 const primArgs = z.strictObject({
@@ -23,6 +25,11 @@ const resolveArgs = z.strictObject({ keep: z.string().max(100), loseSince: named
 const secondArgs = z.strictObject({ full: z.boolean().optional(), giveUp: named });
 
 const peerIsOffArgs = z.strictObject({ peerIsOff: z.string().max(100).optional() });
+
+const reconfigureArgs = z.strictObject({
+  /** Where the file of the module is from now on; default: where it was. */
+  file: z.string().max(4096).refine(isAbsolute, 'an absolute path').optional(),
+});
 
 const verifyArgs = z.strictObject({
   volume: z.string().max(100).optional(),
@@ -134,7 +141,9 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     ),
     verify: verb(verifyArgs, (request) => run((done) => mirror.verify.start(request, done))),
     'verify-stop': verb(noArgs, () => run((done) => mirror.verify.stop(done))),
+    'reread-certificates': verb(noArgs, () => module.rereadCertificates()),
     swap: verb(noArgs, () => run((done) => mirror.swap(done))),
+    reconfigure: verb(reconfigureArgs, ({ file }) => module.reconfigure(file)),
     exit: verb(noArgs, () => {
       setImmediate(() => void module.exit());
       return { done: true };
@@ -150,19 +159,22 @@ function namedSplit(split: SplitStatus | undefined, name: string): SplitStatus |
   return split && { ...split, because: withVmName(split.because, name) };
 }
 
+/** What people read first. */
+export function shownState({ mirror, config }: MirrorModule): ShownState {
+  const derived = deriveState(mirror);
+  return { ...derived, because: withVmName(derived.because, config.name), axes: axesOf(mirror) };
+}
+
 function moduleStatus(module: MirrorModule): ModuleStatus {
   const { mirror, config, node } = module;
   const { primary, secondary, pairing, replicas } = mirror;
-  const derived = deriveState(mirror);
   return {
     module: config.name,
     node: node.node,
     peer: mirror.state.peer,
     pid: process.pid,
     instance: module.instance,
-    ...derived,
-    because: withVmName(derived.because, config.name),
-    axes: axesOf(mirror),
+    ...shownState(module),
     generation: mirror.state.generation,
     networks: networksOf(config, node.node).map(({ own, peer }, index) => ({
       network: index + 1,

@@ -60,6 +60,11 @@ export class VmDriver implements VmPort {
     return found.state;
   }
 
+  /** A VM that runs keeps its own definition until its next start. Throws `config-invalid`, `hypervisor-unavailable`. */
+  define(text: string): Promise<void> {
+    return this.#hypervisor.define({ text }, wait(actionTimeoutMs));
+  }
+
   want(wish: VmWish, because: string): void {
     if (this.#wish === wish) return;
     this.#log.info('vm-wish', { wish, because });

@@ -6,6 +6,17 @@ export const errorCatalogue = {
   // configuration and command line
   'config-invalid':
     'A configuration file, or a value in it, is not what the program can use. Nothing was changed.',
+  'config-changed':
+    'The configuration is not the one that a change was made for: somebody changed it meanwhile.',
+  'config-busy':
+    'Another change of the configuration is under way, on this node or the other one. Nothing was changed.',
+  'config-in-doubt':
+    'The other node was lost while it was told of a change of the configuration. The change is completed or dropped when it answers.',
+  'config-diverged':
+    'Both nodes changed the configuration without each other. Nothing is changed until an operator has chosen one.',
+  'config-drifted':
+    'A file of the applied configuration was changed by hand, and would be overwritten or lost by what was asked.',
+  'revision-damaged': 'A stored revision of the configuration is not what vmpair wrote. It is never used.',
   'usage-wrong': 'The command line is not one that the program understands. Nothing was changed.',
   // control sockets
   'control-unreachable': 'The process that should answer on a control socket does not.',
@@ -38,6 +49,11 @@ export const errorCatalogue = {
   'certificate-rejected': 'A TLS certificate is not one of this cluster, is expired, or names another node.',
   'protocol-violation':
     'The other side sent bytes that the protocol does not allow; the connection was closed.',
+  // making a cluster
+  'join-refused':
+    'A server may not join the cluster, or not with this token; the message says why. Nothing was changed on either side.',
+  'cluster-unusable':
+    'The files of the cluster on this node, or the state of its two nodes, do not allow this step; the message says which.',
   // block devices over NBD
   'nbd-unreachable': 'Nobody answers at the address of a block device, or not in time.',
   'nbd-export-refused':
@@ -59,6 +75,13 @@ export const errorCatalogue = {
   'storage-failed':
     'The witness could not read a record or make one durable. It grants nothing on a guess: it ends, or goes on when there is room.',
   'limit-reached': 'A named limit of the program is reached; the message says which one.',
+  // agent
+  'agent-unreachable': 'The agent of a node does not answer.',
+  'request-invalid': 'A request to the agent is not one that it understands. Nothing was changed.',
+  'not-authenticated': 'The agent does not know who asks: no token, a wrong one, or one that has ended.',
+  'not-allowed': 'The agent knows who asks, and that role may not do this. Nothing was changed.',
+  'not-found': 'What a request names does not exist: a user, a token, a job, a page of the API.',
+  'agent-failed': 'The agent met a fault of its own; its log has the details.',
   // hypervisor
   'hypervisor-unavailable': 'The hypervisor, or a program it needs, is not there or does not work.',
   'vm-start-failed': 'The hypervisor could not start the VM.',

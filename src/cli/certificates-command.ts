@@ -9,13 +9,13 @@ import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { WorldError } from '../base/errors.ts';
 import { hexIdPattern } from '../base/identity.ts';
-import { isUsableName } from '../platform/certificate-identity.ts';
 import {
   createClusterAuthority,
   type IdentityFiles,
   issueCertificate,
   writeIdentity,
 } from '../platform/pki.ts';
+import { checkedName } from './cluster-place.ts';
 import { printResult, usageError } from './outcome.ts';
 
 export interface CertificateSet {
@@ -80,13 +80,6 @@ function certificatesText({ cluster, directory, authorityKey, machines }: Certif
     ...copies,
     `keep offline: ${authorityKey}; then remove ${directory} from this machine`,
   ].join('\n');
-}
-
-function checkedName(text: string): string {
-  if (isUsableName(text)) return text;
-  throw new InvalidArgumentError(
-    'wanted a name of 1 to 31 letters, digits, "-" or "_", not "both" or "none"',
-  );
 }
 
 function checkedCluster(text: string): string {

@@ -17,6 +17,7 @@ interface PairOptions extends LabCommandOptions {
   readonly size: number;
   readonly timers: 'default' | 'fast';
   readonly networks: number;
+  readonly agents?: boolean;
   readonly moduleProgram?: string;
   readonly witnessProgram?: string;
 }
@@ -58,6 +59,7 @@ async function runPair(options: PairOptions): Promise<void> {
     issuer: createLabIssuer,
     timerProfile: options.timers,
     networks: options.networks,
+    agents: options.agents,
     programs: {
       ...(options.moduleProgram === undefined ? {} : { module: options.moduleProgram }),
       ...(options.witnessProgram === undefined ? {} : { witness: options.witnessProgram }),
@@ -92,6 +94,7 @@ export function addLabCommands(program: Command): void {
     .option('--size <size>', 'size of the volume', sizeArgument, 2 * 1024 ** 3)
     .option('--timers <profile>', 'timer profile: default or fast', oneOf(['default', 'fast']), 'default')
     .option('--networks <count>', 'networks between the nodes', networkArgument, 1)
+    .option('--agents', 'an agent on each node as well')
     .option('--module-program <path>', 'another program as the module process')
     .option('--witness-program <path>', 'another program as the witness')
     .action(async (options: PairOptions) => {

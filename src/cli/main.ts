@@ -3,29 +3,27 @@
  * Program: the command line. It decides nothing: each command asks a process over its control socket, or drives a lab.
  * Errors are three lines on standard error, or one JSON line with `--json`; exit codes are in outcome.ts.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { WorldError } from '../base/errors.ts';
-import { packageRoot } from '../platform/program-path.ts';
+import { readVersion } from '../platform/program-path.ts';
+import { addAccessCommands } from './access-commands.ts';
+import { addAgentCommands } from './agent-commands.ts';
 import { addArbiterCommand } from './arbiter-command.ts';
 import { addCertificatesCommand } from './certificates-command.ts';
+import { addClusterCommands } from './cluster-commands.ts';
+import { addConfigCommand } from './config-command.ts';
 import { addExplainCommand } from './explain-command.ts';
 import { addFenceCommand } from './fence-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
+import { addNodeCommands } from './node-commands.ts';
 import { addVerifyCommand } from './verify-command.ts';
 import { addWitnessCommands } from './witness-commands.ts';
 import { exitCodeFor, exitCodes, renderError, systemError, usageError } from './outcome.ts';
 
 const exitCodeHelp = `
 Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the process does not answer, 4 it refused.`;
-
-function readVersion(): string {
-  const text = readFileSync(join(packageRoot, 'package.json'), 'utf8');
-  return (JSON.parse(text) as { readonly version: string }).version;
-}
 
 function buildProgram(): Command {
   const program = new Command('vmpair')
@@ -40,7 +38,12 @@ function buildProgram(): Command {
   addFenceCommand(program);
   addArbiterCommand(program);
   addSupervisorCommands(program);
+  addClusterCommands(program);
+  addNodeCommands(program);
+  addAgentCommands(program);
+  addAccessCommands(program);
   addCertificatesCommand(program);
+  addConfigCommand(program);
   addInspectCommand(program);
   addWitnessCommands(program);
   addLabCommands(program);

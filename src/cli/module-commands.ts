@@ -1,12 +1,14 @@
 /** Commands that talk to one process over its control socket: a module, or the supervisor of a node. */
 import type { Command } from 'commander';
+import type { Reconfigured } from '../../modules/mirror/reconfigure.ts';
 import type { ModuleStatus } from '../base/status.ts';
 import { isModuleName } from '../config/module-config.ts';
 import { modulePaths, supervisorSocket } from '../config/runtime-paths.ts';
 import { callOnce } from '../platform/control-client.ts';
+import type { ReloadReport } from '../supervisor/reload.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 import { printResult, usageError } from './outcome.ts';
-import { moduleText, supervisedText } from './status-text.ts';
+import { moduleText, reconfiguredText, reloadText, supervisedText } from './status-text.ts';
 
 /** Deadline of a command that changes what runs, ms: longer than a guest may take to shut down. */
 const commandDeadlineMs = 120_000;
@@ -163,6 +165,19 @@ export function addModuleCommands(program: Command): void {
       },
     );
   }
+  onModule(
+    program
+      .command('reconfigure')
+      .description('read the file of the module again: what counts without a restart counts at once'),
+  ).action(async (vm: string | undefined, options: ControlOptions) => {
+    const answer = (await callOnce(
+      controlOf(vm, options),
+      'reconfigure',
+      {},
+      commandDeadlineMs,
+    )) as Reconfigured;
+    printResult(options.json ?? false, answer, () => reconfiguredText(answer));
+  });
 }
 
 /** Verb of a supervisor's control socket for one module -> what the help says. */
@@ -189,6 +204,14 @@ export function addSupervisorCommands(program: Command): void {
       },
     );
   }
+  onSupervisor(
+    supervisor
+      .command('reload')
+      .description('take up added, removed and changed modules of the configuration'),
+  ).action(async (options: ControlOptions) => {
+    const report = (await callOnce(supervisorOf(options), 'reload', {}, commandDeadlineMs)) as ReloadReport;
+    printResult(options.json ?? false, report, () => reloadText(report));
+  });
   onSupervisor(supervisor.command('shutdown').description('end the supervisor; the modules run on'))
     .option('--stop-modules', 'end the module processes too; then nobody serves the VMs')
     .action(async (options: ControlOptions & { readonly stopModules?: boolean }) => {

@@ -14,6 +14,10 @@ const codeExits: Partial<Record<ErrorCode, number>> = {
   'usage-wrong': exitCodes.usage,
   'control-unreachable': exitCodes.unreachable,
   'control-refused': exitCodes.refused,
+  'agent-unreachable': exitCodes.unreachable,
+  'not-authenticated': exitCodes.refused,
+  'not-allowed': exitCodes.refused,
+  'request-invalid': exitCodes.refused,
 };
 
 export function exitCodeFor(error: WorldError): number {

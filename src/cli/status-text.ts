@@ -1,4 +1,5 @@
 /** Statuses as text for people: one headline with the reason, then the particulars. */
+import type { Reconfigured } from '../../modules/mirror/reconfigure.ts';
 import { sizeText } from '../base/size-text.ts';
 import type {
   FenceStatus,
@@ -9,6 +10,7 @@ import type {
   VerifyReport,
 } from '../base/status.ts';
 import type { LabFacts, LabNodeStatus, LabStatus } from '../lab/pair.ts';
+import type { ReloadReport } from '../supervisor/reload.ts';
 import type { SupervisedStatus } from '../supervisor/supervised-module.ts';
 
 function resyncText(resync: ResyncProgress): string {
@@ -111,11 +113,36 @@ export function decisionsText(status: ModuleStatus): string {
 export function supervisedText(modules: readonly SupervisedStatus[]): string {
   if (modules.length === 0) return 'no modules are configured on this node';
   return modules
-    .map(({ module, state, pid, restarts, because }) => {
+    .map(({ module, state, pid, restarts, because, note }) => {
       const processText = pid === undefined ? '' : `, pid ${pid}`;
-      return `${module}: ${state}${processText}, ${restarts} ${restarts === 1 ? 'restart' : 'restarts'}: ${because}`;
+      return `${module}: ${state}${processText}, ${restarts} ${restarts === 1 ? 'restart' : 'restarts'}: ${because}${note === undefined ? '' : `\n  ${note}`}`;
     })
     .join('\n');
+}
+
+/** What a reload of the supervisor found, a line each. */
+export function reloadText(report: ReloadReport): string {
+  const { taken, removed, kept, changed, unusable, nodeChanged } = report;
+  const lines = [
+    ...taken.map((module) => `${module}: taken`),
+    ...removed.map((module) => `${module}: no longer supervised`),
+    ...kept.map(({ module, because, next }) => `${module}: kept, because ${because}. ${next}`),
+    ...changed.flatMap(({ module, changes }) =>
+      changes.map((change) => `${module}: ${change.key} changed (${change.class}): ${change.because}`),
+    ),
+    ...unusable.map(({ module, because }) => `${module}: ${because}`),
+    ...nodeChanged.map((key) => `node configuration: ${key} counts from the next start of the supervisor`),
+  ];
+  return lines.length === 0 ? 'nothing has changed' : lines.join('\n');
+}
+
+/** What a module took from its file, a line per key. */
+export function reconfiguredText({ applied, waiting }: Reconfigured): string {
+  const lines = [
+    ...applied.map(({ key }) => `${key}: counts now`),
+    ...waiting.map((change) => `${change.key}: ${change.class}: ${change.because}`),
+  ];
+  return lines.length === 0 ? 'the file says what counts already' : lines.join('\n');
 }
 
 export function labFactsText(facts: LabFacts): string {

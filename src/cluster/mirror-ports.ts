@@ -1,4 +1,4 @@
-/** What a mirror stands on: its outside as ports, and the settings that do not change while it lives. */
+/** What a mirror stands on: its outside as ports, and its settings. */
 import type { Arbiter } from '../arbiter/arbiter.ts';
 import type { Surroundings } from '../arbiter/fence.ts';
 import type { Clock } from '../base/clock.ts';
@@ -39,6 +39,10 @@ export interface MirrorMetadata extends MetadataPort {
   persist(state: PersistentState, done: (ok: boolean) => void): void;
 }
 
+/**
+ * Settings of a mirror. `failover`, `preferred` and `resyncBytesPerSecondMax` may change while it lives, so they are read each time and never
+ * kept; the others do not change.
+ */
 export interface MirrorConfig {
   readonly timers: Timers;
   /** Name of the VM, for people. */

@@ -454,7 +454,7 @@ export class Pairing {
       checksum,
       mayCompare: verdict.compare,
       guestRequests: () => primary.inFlightCount + primary.readsInFlight,
-      bytesPerSecondMax: this.#mirror.config.resyncBytesPerSecondMax,
+      bytesPerSecondMax: () => this.#mirror.config.resyncBytesPerSecondMax,
     };
     const resync = new ResyncSource(parts, channel, {
       copied: () => {

@@ -22,6 +22,11 @@ export function supervisorSocket(runtimeDir: string): string {
   return join(runtimeDir, 'supervisor.control.sock');
 }
 
+/** Socket of the agent for this host, unless its configuration names another. */
+export function agentSocket(runtimeDir: string): string {
+  return join(runtimeDir, 'agent.sock');
+}
+
 export function modulePaths(runtimeDir: string, module: string): ModulePaths {
   const file = (suffix: string) => join(runtimeDir, `${module}.${suffix}`);
   return {

@@ -34,8 +34,7 @@ export const holeBytesMax = 1024 * 1024 * 1024;
 const holeBytesBesideGuest = 64 * 1024 * 1024;
 
 export class ResyncPace {
-  /** Bytes per ms; infinite: no limit is configured. */
-  readonly #limit: number;
+  readonly #bytesPerSecondMax: () => number | undefined;
   /** Part of the time in which the guest had requests open, averaged. */
   #guestPart = 0;
   #guestWaits = false;
@@ -47,8 +46,14 @@ export class ResyncPace {
   /** When the next chunk may begin. */
   #nextMs = Number.NEGATIVE_INFINITY;
 
-  constructor(bytesPerSecondMax: number | undefined) {
-    this.#limit = (bytesPerSecondMax ?? Number.POSITIVE_INFINITY) / 1000;
+  /** The limit is asked again for every chunk: an operator may change it meanwhile. `undefined`: none. */
+  constructor(bytesPerSecondMax: () => number | undefined) {
+    this.#bytesPerSecondMax = bytesPerSecondMax;
+  }
+
+  /** Bytes per ms; infinite: no limit is configured. */
+  get #limit(): number {
+    return (this.#bytesPerSecondMax() ?? Number.POSITIVE_INFINITY) / 1000;
   }
 
   get #guestRests(): boolean {

@@ -31,7 +31,7 @@ export interface ResyncParts {
   /** Requests of the guest that are not answered yet. */
   readonly guestRequests: () => number;
   /** Limit that the operator set, bytes per second. */
-  readonly bytesPerSecondMax: number | undefined;
+  readonly bytesPerSecondMax: () => number | undefined;
 }
 
 export interface ResyncEvents {

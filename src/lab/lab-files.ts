@@ -9,6 +9,7 @@ import {
   labNodes,
   labVolume,
   type LabMachine,
+  type LabNode,
   type LabRecord,
   nodeLayout,
   witnessLayout,
@@ -77,6 +78,15 @@ function moduleDocument({ directory, record, timerProfile, encryption, vm }: Lab
   };
 }
 
+/** Keys of the `node.yaml` for the agents of a lab that has them. */
+function agentKeys(record: LabRecord, node: LabNode): object {
+  const { agents } = record;
+  if (agents === undefined) return {};
+  const other = node === 'A' ? 'B' : 'A';
+  const address = (each: LabNode) => ({ host: hostIn(record, each), port: agents[each] });
+  return { agent: { listen: [address(node)], peer: address(other) } };
+}
+
 export async function writeLabFiles(options: LabFileOptions): Promise<void> {
   const { directory, record, issuer } = options;
   for (const node of labNodes) {
@@ -94,6 +104,8 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
       faults: { cutMarkerFile: layout.cutMarkerFile },
       modules: [layout.moduleFile],
       supervisor: { controlSocket: layout.supervisorSocket },
+      stateDir: layout.stateDir,
+      ...agentKeys(record, node),
     });
   }
   const witness = witnessLayout(directory);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
 import { hexIdPattern } from '../base/identity.ts';
-import { type ModulePaths, modulePaths, nbdUri } from '../config/runtime-paths.ts';
+import { agentSocket, type ModulePaths, modulePaths, nbdUri } from '../config/runtime-paths.ts';
 import { checkSocketPath } from '../platform/socket-path.ts';
 
 /** The two nodes of every lab, and the machine that arbitrates. */
@@ -34,7 +34,12 @@ const separationSchema = z.object({
   /** Network namespace of each machine, by name. */
   namespaces: z.object({ A: z.string(), B: z.string(), witness: z.string() }),
 });
-const programSchema = z.object({ supervisor: z.string(), witness: z.string(), module: z.string() });
+const programSchema = z.object({
+  supervisor: z.string(),
+  witness: z.string(),
+  module: z.string(),
+  agent: z.string(),
+});
 
 const labSchema = z.object({
   version: z.literal(1),
@@ -43,6 +48,8 @@ const labSchema = z.object({
   sizeBytes: z.number().int(),
   /** Of the nodes, one per network. */
   ports: z.object({ A: z.array(z.number()), B: z.array(z.number()), witness: z.number() }),
+  /** Ports of the agents; absent: the lab has none. */
+  agents: z.object({ A: z.number(), B: z.number() }).optional(),
   programs: programSchema,
   /** Absent: all machines are on loopback addresses. */
   separation: separationSchema.optional(),
@@ -75,6 +82,9 @@ export interface NodeLayout {
   readonly cutMarkerFile: string;
   readonly supervisorSocket: string;
   readonly supervisorLog: string;
+  readonly stateDir: string;
+  readonly agentSocket: string;
+  readonly agentLog: string;
   readonly nbdUri: string;
 }
 
@@ -98,6 +108,9 @@ export function nodeLayout(labDirectory: string, node: LabNode): NodeLayout {
     cutMarkerFile: join(directory, 'link-is-cut'),
     supervisorSocket: join(runtimeDir, 'supervisor.control.sock'),
     supervisorLog: join(directory, 'supervisor.log'),
+    stateDir: join(directory, 'state'),
+    agentSocket: agentSocket(runtimeDir),
+    agentLog: join(directory, 'agent.log'),
     nbdUri: nbdUri(labVolume, nbdSocket),
   };
 }

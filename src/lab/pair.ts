@@ -22,7 +22,9 @@ import { resolve } from 'node:path';
 import { WorldError } from '../base/errors.ts';
 import type { ModuleStatus } from '../base/status.ts';
 import type { VmConfig } from '../config/module-config.ts';
+import { defaultAgentPort } from '../config/node-config.ts';
 import { callOnce } from '../platform/control-client.ts';
+import { answersOn } from '../platform/control-socket.ts';
 import { networkCutMarker } from '../platform/cut-marker.ts';
 import { findFreePort } from '../platform/free-port.ts';
 import { findMarkedProcesses, killMarkedProcesses } from '../platform/marked-processes.ts';
@@ -79,6 +81,8 @@ export interface LabOptions {
   readonly vm?: VmConfig;
   /** Each machine in a network namespace of its own, which must exist when the machine is started; needs root. */
   readonly separation?: LabSeparation;
+  /** Whether an agent runs on each node; default no. */
+  readonly agents?: boolean | undefined;
   /** Other programs than the shipped ones. */
   readonly programs?: Partial<LabPrograms>;
 }
@@ -128,6 +132,7 @@ export class LabCluster {
       supervisor: options.programs?.supervisor ?? programPath('src/supervisor/main'),
       witness: options.programs?.witness ?? programPath('src/witness/main'),
       module: options.programs?.module ?? programPath('modules/mirror/main'),
+      agent: options.programs?.agent ?? programPath('src/agent/main'),
     };
     const networks = Array.from({ length: options.networks ?? 1 }, (_none, index) => index);
     const freePort = async (machine: LabMachine, index = 0): Promise<number> =>
@@ -145,6 +150,7 @@ export class LabCluster {
       moduleId: randomHexId(),
       sizeBytes: options.sizeBytes,
       ports: { A: portsA, B: portsB, witness: portWitness },
+      ...(options.agents === true ? { agents: await agentPorts(options.separation) } : {}),
       programs,
       ...(options.separation === undefined ? {} : { separation: options.separation }),
       processes: {},
@@ -201,7 +207,21 @@ export class LabCluster {
     const { nodeFile, supervisorLog } = this.nodes[machine];
     const args = [supervisor, '--node', nodeFile, '--module-program', module];
     const process = this.#spawn(machine, args, supervisorLog);
-    return this.#waitForNode(machine, process);
+    await this.#waitForNode(machine, process);
+    if (record.agents !== undefined) await this.startAgent(machine);
+  }
+
+  /** Starts the agent of a node whose agent does not run, and waits until it answers. */
+  async startAgent(node: LabNode): Promise<void> {
+    const { agentLog, agentSocket, nodeFile } = this.nodes[node];
+    const { programs } = readLabRecord(this.directory);
+    const agent = this.#spawnOn(node, [programs.agent, '--node', nodeFile], agentLog);
+    const ready = await waitUntil(systemClock, startDeadlineMs, async () => {
+      if (!isAlive(agent)) return false;
+      return (await answersOn(agentSocket)) || undefined;
+    });
+    if (ready === true) return;
+    throw this.#unusable(`the agent of node ${node} to answer`, lastLines(agentLog), `Read ${agentLog}.`);
   }
 
   /** Power-off: every process of the machine at once; a node has another boot id afterwards. */
@@ -364,7 +384,14 @@ export class LabCluster {
     return `${markName}=${this.directory}/${machine}`;
   }
 
+  /** Starts the first process of a machine. */
   #spawn(machine: LabMachine, args: readonly string[], logFile: string): ProcessIdentity {
+    const identity = this.#spawnOn(machine, args, logFile);
+    this.#recordProcess(machine, identity);
+    return identity;
+  }
+
+  #spawnOn(machine: LabMachine, args: readonly string[], logFile: string): ProcessIdentity {
     const log = openSync(logFile, 'a', 0o600);
     const { separation } = readLabRecord(this.directory);
     const enter =
@@ -382,7 +409,6 @@ export class LabCluster {
     if (identity === undefined) {
       throw this.#unusable(`to start ${args[0]}`, 'a process that ended at once', `Read ${logFile}.`);
     }
-    this.#recordProcess(machine, identity);
     return identity;
   }
 
@@ -421,6 +447,13 @@ export class LabCluster {
   #unusable(wanted: string, found: string, next: string): WorldError {
     return new WorldError('lab-unusable', { wanted, found: `${found} (lab ${this.directory})`, next });
   }
+}
+
+/** A free port on the address of each node. */
+async function agentPorts(separation: LabSeparation | undefined): Promise<Record<LabNode, number>> {
+  if (separation !== undefined) return { A: defaultAgentPort, B: defaultAgentPort };
+  const [A, B] = await Promise.all(labNodes.map((node) => findFreePort(labHost(node))));
+  return { A: A ?? defaultAgentPort, B: B ?? defaultAgentPort };
 }
 
 function refuseUsedDirectory(directory: string): void {

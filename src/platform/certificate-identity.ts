@@ -8,7 +8,7 @@
  * Invariant: the cluster of a certificate counts only when the authority that signed it carries the same
  * cluster; the subject CN is for people and decides nothing.
  */
-import type { X509Certificate } from 'node:crypto';
+import { createHash, type X509Certificate } from 'node:crypto';
 import { nodeNamePattern } from '../base/identity.ts';
 
 export type CertificateRole = 'authority' | 'node' | 'witness';
@@ -43,6 +43,18 @@ export function partyOf(certificate: X509Certificate): Party | undefined {
   if (clusterId === undefined || role === undefined || name === undefined) return undefined;
   if (role === 'authority') return { clusterId, role, name };
   return isUsableName(name) ? { clusterId, role: role === 'node' ? 'node' : 'witness', name } : undefined;
+}
+
+export const keyIdPattern = /^[0-9a-f]{64}$/;
+
+/** SHA-256 of a public key (SPKI in DER) as 64 hex digits: names a key in lists of revoked ones and of members. */
+export function keyIdOf(publicKey: Uint8Array): string {
+  return createHash('sha256').update(publicKey).digest('hex');
+}
+
+/** Key id of the key that a certificate speaks for: the same in every certificate that is issued for it. */
+export function certificateKeyId({ publicKey }: X509Certificate): string {
+  return keyIdOf(publicKey.export({ type: 'spki', format: 'der' }));
 }
 
 /**

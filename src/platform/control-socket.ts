@@ -79,7 +79,8 @@ export function answersOn(path: string): Promise<boolean> {
   });
 }
 
-async function replaceStaleFile(path: string): Promise<void> {
+/** Removes a socket file that nobody answers on. Throws `already-running` for one that somebody does, or a file of another kind. */
+export async function replaceStaleFile(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket()) {
@@ -121,6 +122,10 @@ export class ControlServer {
     this.#verbs = options.verbs;
     this.#log = options.log ?? silentLog;
     this.#server = createServer((socket) => this.#accept(socket));
+  }
+
+  get hasSubscribers(): boolean {
+    return this.#subscribers.size > 0;
   }
 
   /** Sends `{event}` to every connection that subscribed. */

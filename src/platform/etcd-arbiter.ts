@@ -68,6 +68,7 @@ interface Kept extends KeyState {
 
 export class EtcdArbiter implements Arbiter {
   readonly #options: EtcdArbiterOptions;
+  #tls: EtcdTls;
   /** The endpoint that is asked first: the last that answered; at the beginning another one for each module, to share the load. */
   #first: number;
   /** Of the last login. Kept because a login costs etcd a tenth of a second of work, and many modules may ask at once. */
@@ -75,7 +76,13 @@ export class EtcdArbiter implements Arbiter {
 
   constructor(options: EtcdArbiterOptions) {
     this.#options = options;
+    this.#tls = options.tls;
     this.#first = digest(options.key).readUInt32BE() % options.endpoints.length;
+  }
+
+  /** From the next operation on, etcd is met with these. */
+  useTls(tls: EtcdTls): void {
+    this.#tls = tls;
   }
 
   swap(operation: PendingOperation, answered: (answer: ArbiterAnswer) => void): void {
@@ -130,8 +137,8 @@ export class EtcdArbiter implements Arbiter {
   }
 
   async #read(endpoint: number, signal: AbortSignal): Promise<Session> {
-    const { endpoints, tls, user, key } = this.#options;
-    const connection = await EtcdConnection.open(endpoints[endpoint] as URL, tls, signal);
+    const { endpoints, user, key } = this.#options;
+    const connection = await EtcdConnection.open(endpoints[endpoint] as URL, this.#tls, signal);
     const read = async (token: string | undefined): Promise<Session> => {
       const state = parseRange(key, await connection.post(etcdPaths.range, rangeRequest(key), token));
       return { endpoint, connection, token, state };

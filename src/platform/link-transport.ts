@@ -50,6 +50,11 @@ export interface LinkTransportOptions {
 export interface OpenedLinkTransport extends LinkTransport {
   /** Where it listens; `undefined` on the side that dials. */
   readonly address: SocketAddress | undefined;
+  /**
+   * From the next connection on this is `identity`. An open one stays, unless a key was revoked: then the other side has to
+   * prove anew who it is.
+   */
+  useIdentity(identity: TlsIdentity): void;
   /** Like `stop`, for good; answers when the address is free again. */
   close(): Promise<void>;
 }
@@ -66,6 +71,7 @@ export async function openLinkTransport(options: LinkTransportOptions): Promise<
 
 class TlsLinkTransport implements OpenedLinkTransport {
   readonly #options: LinkTransportOptions;
+  #identity: TlsIdentity;
   readonly #cut: CutWatch;
   #listener: Listener | undefined;
   /** Absent while stopped. */
@@ -81,6 +87,7 @@ class TlsLinkTransport implements OpenedLinkTransport {
 
   constructor(options: LinkTransportOptions) {
     this.#options = options;
+    this.#identity = options.identity;
     this.#cut = watchCutMarkers(options.cutMarkerFiles ?? [], () => this.#cutChanged());
   }
 
@@ -93,7 +100,8 @@ class TlsLinkTransport implements OpenedLinkTransport {
   }
 
   async listen(): Promise<void> {
-    const { identity, peer } = this.#options;
+    const { peer } = this.#options;
+    const identity = this.#identity;
     try {
       this.#listener = await listenForParties({
         address: this.#options.listen,
@@ -131,6 +139,14 @@ class TlsLinkTransport implements OpenedLinkTransport {
     connection?.destroy('the transport was stopped');
   }
 
+  useIdentity(identity: TlsIdentity): void {
+    const known = this.#identity.revokedKeys;
+    this.#identity = identity;
+    this.#listener?.useIdentity(identity);
+    if ([...identity.revokedKeys].some((key) => !known.has(key)))
+      this.#connection?.close('a key was revoked: the peer has to prove anew who it is');
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#shutDown();
     return this.#closing;
@@ -148,7 +164,8 @@ class TlsLinkTransport implements OpenedLinkTransport {
   #dialNow(): void {
     if (this.#handler === undefined) return;
     if (this.#cut.isCut()) return this.#dialLater();
-    const { identity, peer, peerAddress } = this.#options;
+    const { peer, peerAddress } = this.#options;
+    const identity = this.#identity;
     const expected = { clusterId: identity.self.clusterId, role: 'node', name: peer } as const;
     const startedMs = performance.now();
     const leftMs = (): number => openDeadlineMs - (performance.now() - startedMs);

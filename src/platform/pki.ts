@@ -4,12 +4,11 @@
  *
  * ECDSA P-256, SHA-256. Leaf certificates serve both directions of mutual TLS, because either side may be the
  * one that dials. Lifetimes are long and an authority outlives what it signs: a pair that cannot authenticate
- * cannot replicate, so expiry is an outage, and replacing a certificate is the remedy after a theft, not a
- * routine. It does not revoke and does not renew. Modules do not load this file: they only read what it
- * wrote.
+ * cannot replicate, so expiry is an outage. Who keeps its key may get a new certificate for it (`certifyKey`), so that
+ * a renewal replaces one file. Modules do not load this file: they only read what it wrote.
  */
 import 'reflect-metadata';
-import { randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import * as x509 from '@peculiar/x509';
@@ -41,8 +40,8 @@ const dayMs = 24 * 60 * 60 * 1000;
 const backdatedDays = 1;
 const authorityValidityDays = 7300;
 const leafValidityDays = 3650;
-const privateFileMode = 0o600;
-const privateDirectoryMode = 0o700;
+export const privateFileMode = 0o600;
+export const privateDirectoryMode = 0o700;
 
 const keyAlgorithm = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' } as const;
@@ -107,16 +106,71 @@ export async function createClusterAuthority(
   return { certificatePem: certificate.toString('pem'), keyPem: await privateKeyPem(keys.privateKey) };
 }
 
+/** A new private key as PKCS #8 PEM. */
+export async function createKeyPem(): Promise<string> {
+  return await privateKeyPem((await newKeyPair()).privateKey);
+}
+
+/** SPKI in DER: what a certificate says of a key. */
+export type PublicKeyDer = Uint8Array;
+
+export function publicKeyOf(keyPem: string): PublicKeyDer {
+  return createPublicKey(createPrivateKey(keyPem)).export({ type: 'spki', format: 'der' });
+}
+
+async function importPublicKey(key: PublicKeyDer): Promise<webcrypto.CryptoKey> {
+  return await webcrypto.subtle.importKey('spki', key, keyAlgorithm, true, ['verify']);
+}
+
+async function importPrivateKey(keyPem: string): Promise<webcrypto.CryptoKey> {
+  const key = x509.PemConverter.decodeFirst(keyPem);
+  return await webcrypto.subtle.importKey('pkcs8', key, keyAlgorithm, false, ['sign']);
+}
+
+/** A PKCS #10 request in PEM: proves that its sender holds the key. What it is to be certified as, the issuer decides. */
+export async function createCertificateRequest(keyPem: string): Promise<string> {
+  const keys = {
+    privateKey: await importPrivateKey(keyPem),
+    publicKey: await importPublicKey(publicKeyOf(keyPem)),
+  };
+  const options = { name: [{ CN: ['vmpair'] }], keys, signingAlgorithm };
+  return (await x509.Pkcs10CertificateRequestGenerator.create(options, webcrypto)).toString('pem');
+}
+
+/** The key of a request from somebody else; `undefined` unless it is P-256 and signed the request. */
+export async function keyOfRequest(requestPem: string): Promise<PublicKeyDer | undefined> {
+  try {
+    const request = new x509.Pkcs10CertificateRequest(requestPem);
+    const key = new Uint8Array(request.publicKey.rawData);
+    await importPublicKey(key);
+    return (await request.verify(webcrypto)) ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
- * Issues the certificate of a node or witness. `WorldError` config-invalid when the name cannot be used,
+ * Issues the certificate of a node or witness, with a new key. `WorldError` config-invalid when the name cannot be used,
  * certificate-rejected when `authority` is not the authority of a cluster.
  */
 export async function issueCertificate(
   authority: CertificateAndKey,
   role: Exclude<CertificateRole, 'authority'>,
   name: string,
-  validity: Validity = validityOfDays(leafValidityDays),
+  validity?: Validity,
 ): Promise<CertificateAndKey> {
+  const keyPem = await createKeyPem();
+  return { certificatePem: await certifyKey(authority, role, name, publicKeyOf(keyPem), validity), keyPem };
+}
+
+/** Issues a certificate, PEM, for a key that its owner keeps. It never outlives the authority. Errors as of `issueCertificate`. */
+export async function certifyKey(
+  authority: CertificateAndKey,
+  role: Exclude<CertificateRole, 'authority'>,
+  name: string,
+  key: PublicKeyDer,
+  validity: Validity = validityOfDays(leafValidityDays),
+): Promise<string> {
   if (!isUsableName(name)) {
     throw refuseName("a name of 1 to 31 letters, digits, '-' or '_', not 'both' or 'none'", name);
   }
@@ -129,22 +183,18 @@ export async function issueCertificate(
     });
   }
   const issuer = new x509.X509Certificate(authority.certificatePem);
-  const signingKey = await webcrypto.subtle.importKey(
-    'pkcs8',
-    x509.PemConverter.decodeFirst(authority.keyPem),
-    keyAlgorithm,
-    false,
-    ['sign'],
-  );
-  const keys = await newKeyPair();
+  const signingKey = await importPrivateKey(authority.keyPem);
+  const publicKey = await importPublicKey(key);
+  const notAfter = new Date(Math.min(validity.notAfter.getTime(), issuer.notAfter.getTime()));
   const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: serialNumber(),
       subject: [{ CN: [name] }],
       issuer: issuer.subjectName,
-      ...validity,
+      notBefore: validity.notBefore,
+      notAfter,
       signingAlgorithm,
-      publicKey: keys.publicKey,
+      publicKey,
       signingKey,
       extensions: [
         new x509.BasicConstraintsExtension(false, undefined, true),
@@ -154,13 +204,13 @@ export async function issueCertificate(
           x509.ExtendedKeyUsage.clientAuth,
         ]),
         nameExtension({ clusterId: issuerParty.clusterId, role, name }),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+        await x509.SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
         await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey, false, webcrypto),
       ],
     },
     webcrypto,
   );
-  return { certificatePem: certificate.toString('pem'), keyPem: await privateKeyPem(keys.privateKey) };
+  return certificate.toString('pem');
 }
 
 /** Paths of one identity; the shape that configuration files use. */

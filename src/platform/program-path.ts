@@ -2,7 +2,7 @@
  * Where the compiled programs of this package are: always under `dist/`, whether the caller itself runs from the sources
  * or from `dist/`, so that a started process never depends on a compiler.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WorldError } from '../base/errors.ts';
@@ -18,6 +18,12 @@ function findPackageRoot(): string {
 }
 
 export const packageRoot: string = findPackageRoot();
+
+/** Version of this package. */
+export function readVersion(): string {
+  const text = readFileSync(join(packageRoot, 'package.json'), 'utf8');
+  return (JSON.parse(text) as { readonly version: string }).version;
+}
 
 /** Path of a compiled program, for example `src/supervisor/main`. Throws `file-missing` when it was not built. */
 export function programPath(program: string): string {

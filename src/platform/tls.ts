@@ -4,8 +4,9 @@
  * accepted it.
  *
  * A certificate is accepted when TLS verified it against an authority that we hold, that authority carries
- * the same cluster as the certificate, and role, name and cluster are the expected ones. It does not resume
- * sessions: each connection shows its certificate.
+ * the same cluster as the certificate, role, name and cluster are the expected ones, and its key was not revoked. It
+ * does not resume sessions: each connection shows its certificate. Which certificates there are may change while
+ * connections are open: a new identity counts from the next connection on.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -17,12 +18,21 @@ import {
   type TlsOptions,
 } from 'node:tls';
 import { WorldError } from '../base/errors.ts';
-import { describeParty, type Party, partyOf, serverNameOf } from './certificate-identity.ts';
+import {
+  certificateKeyId,
+  describeParty,
+  type Party,
+  partyOf,
+  serverNameOf,
+} from './certificate-identity.ts';
 
 /** What a process needs to prove who it is and to judge others. */
 export interface TlsIdentity {
   readonly self: Party;
+  /** One; two while the authority of the cluster is replaced by another. */
   readonly authorities: readonly X509Certificate[];
+  /** Ids of keys that no certificate is accepted for any more: those of nodes that were replaced. */
+  readonly revokedKeys: ReadonlySet<string>;
   readonly certificatePem: string;
   readonly keyPem: string;
 }
@@ -43,8 +53,8 @@ function rejected(wanted: string, found: string, next: string, cause?: unknown):
   return new WorldError('certificate-rejected', { wanted, found, next }, cause);
 }
 
-/** The authority of ours that signed `certificate`. */
-function signerOf(
+/** The authority among `authorities` that signed `certificate`. */
+export function signerOf(
   certificate: X509Certificate,
   authorities: readonly X509Certificate[],
 ): X509Certificate | undefined {
@@ -52,7 +62,7 @@ function signerOf(
 }
 
 /** The party of a certificate, when the authority that signed it is ours and of the same cluster. */
-function trustedParty(
+export function partySignedBy(
   certificate: X509Certificate,
   authorities: readonly X509Certificate[],
 ): Party | undefined {
@@ -98,12 +108,19 @@ function checkParty(
   identity: TlsIdentity,
   expected: ExpectedParty,
 ): Party | WorldError {
-  const party = trustedParty(certificate, identity.authorities);
+  const party = partySignedBy(certificate, identity.authorities);
   const fits =
     party !== undefined &&
     (expected.clusterId ?? party.clusterId) === party.clusterId &&
     (expected.role ?? party.role) === party.role &&
     (expected.name ?? party.name) === party.name;
+  if (fits && identity.revokedKeys.has(certificateKeyId(certificate))) {
+    return rejected(
+      `the certificate of ${describeExpected(expected)}`,
+      `that of ${describeParty(party)}, whose key was revoked when the node was replaced`,
+      'keep the old machine off, or let it join again as new hardware (vmpair node replace)',
+    );
+  }
   if (fits) return party;
   const found = party ?? partyOf(certificate);
   const signed = party === undefined ? ', not signed by the authority of that cluster' : '';
@@ -240,6 +257,13 @@ function parseCertificate(pem: string, what: string): X509Certificate {
   }
 }
 
+/** The authorities in a `ca.pem`, in its order. Throws `WorldError` certificate-rejected. */
+export function parseAuthorities(pem: string): readonly X509Certificate[] {
+  return (pem.match(pemPattern) ?? []).map((each) =>
+    parseCertificate(each, 'the certificate of an authority'),
+  );
+}
+
 function keyBelongs(certificate: X509Certificate, keyPem: string): boolean {
   try {
     return certificate.checkPrivateKey(createPrivateKey(keyPem));
@@ -251,12 +275,15 @@ function keyBelongs(certificate: X509Certificate, keyPem: string): boolean {
 /**
  * Checks what this process would show to others, so that a wrong file is found at start and not by the peer.
  */
-export function makeIdentity(authoritiesPem: string, certificatePem: string, keyPem: string): TlsIdentity {
-  const authorities = (authoritiesPem.match(pemPattern) ?? []).map((pem) =>
-    parseCertificate(pem, 'the certificate of an authority'),
-  );
+export function makeIdentity(
+  authoritiesPem: string,
+  certificatePem: string,
+  keyPem: string,
+  revokedKeys: ReadonlySet<string> = new Set(),
+): TlsIdentity {
+  const authorities = parseAuthorities(authoritiesPem);
   const certificate = parseCertificate(certificatePem, 'our certificate');
-  const self = trustedParty(certificate, authorities);
+  const self = partySignedBy(certificate, authorities);
   if (self === undefined) {
     throw rejected(
       'a certificate of our own, signed by the cluster authority beside it',
@@ -272,18 +299,18 @@ export function makeIdentity(authoritiesPem: string, certificatePem: string, key
       'use the files that were issued together',
     );
   }
-  return { self, authorities, certificatePem, keyPem };
+  return { self, authorities, certificatePem, keyPem, revokedKeys };
 }
 
 /** Reads an identity from its files. Throws `WorldError` file-missing or certificate-rejected. */
-export function readIdentity(files: {
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-}): TlsIdentity {
+export function readIdentity(
+  files: { readonly ca: string; readonly cert: string; readonly key: string },
+  revokedKeys?: ReadonlySet<string>,
+): TlsIdentity {
   return makeIdentity(
     readPem(files.ca, 'certificate of the authority'),
     readPem(files.cert, 'certificate'),
     readPem(files.key, 'private key'),
+    revokedKeys,
   );
 }

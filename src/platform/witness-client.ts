@@ -46,9 +46,16 @@ const requestId = 1;
 
 export class WitnessArbiter implements Arbiter {
   readonly #options: WitnessArbiterOptions;
+  #identity: TlsIdentity;
 
   constructor(options: WitnessArbiterOptions) {
     this.#options = options;
+    this.#identity = options.identity;
+  }
+
+  /** From the next operation on this is `identity`. */
+  useIdentity(identity: TlsIdentity): void {
+    this.#identity = identity;
   }
 
   swap({ store, expected, next }: PendingOperation, answered: (answer: ArbiterAnswer) => void): void {
@@ -69,7 +76,8 @@ export class WitnessArbiter implements Arbiter {
   }
 
   #ask(request: WitnessRequest, done: (outcome: Outcome) => void): void {
-    const { address, identity, witness, deadlineMs = operationDeadlineMs } = this.#options;
+    const { address, witness, deadlineMs = operationDeadlineMs } = this.#options;
+    const identity = this.#identity;
     const { clusterId } = identity.self;
     const named = witness === undefined ? {} : { name: witness };
     const expected = { clusterId, role: 'witness', ...named } as const;

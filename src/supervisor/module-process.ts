@@ -45,8 +45,10 @@ export interface ModuleProcessOptions {
   readonly volumes: readonly string[];
   readonly runtimeDir: string;
   readonly command: string;
-  readonly args: readonly string[];
-  readonly pingDeadlineMs: number;
+  /** Asked at every start. */
+  readonly args: () => readonly string[];
+  /** Asked with every ping. */
+  readonly pingDeadlineMs: () => number;
   readonly clock: Clock;
   readonly log: Log;
   readonly ended: (end: ProcessEnd) => void;
@@ -103,7 +105,7 @@ export class ModuleProcess {
       const errors = openSync(this.paths.errorLog, 'w', 0o600);
       opened.push(errors);
       const fds = volumes.map((volume, index) => `${volume}=${firstListenFd + index}`).join(',');
-      const child = spawn(command, args, {
+      const child = spawn(command, args(), {
         detached: true,
         stdio: ['ignore', output, errors, ...listening],
         env: {
@@ -131,7 +133,7 @@ export class ModuleProcess {
     if (this.#pinging) return;
     this.#pinging = true;
     const askedMs = this.#options.clock.nowMs();
-    this.#client.call('ping', {}, this.#options.pingDeadlineMs).then(
+    this.#client.call('ping', {}, this.#options.pingDeadlineMs()).then(
       (answer) => {
         this.#pinging = false;
         const limitMs = pauseWithinMs(answer);

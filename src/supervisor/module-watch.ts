@@ -66,8 +66,8 @@ export interface WatchHands {
 
 export class ModuleWatch {
   readonly #clock: Clock;
-  readonly #watchdogMs: number;
-  readonly #awayMs: number;
+  #watchdogMs: number;
+  #awayMs: number;
   readonly #hands: WatchHands;
   #state: WatchState = 'stopped';
   #wanted = false;
@@ -96,6 +96,12 @@ export class ModuleWatch {
     this.#watchdogMs = watchdogMs;
     this.#awayMs = awayMs;
     this.#hands = hands;
+  }
+
+  /** Timers of a changed configuration; to be called when a process that reads it is launched. */
+  setTimers(watchdogMs: number, awayMs: number): void {
+    this.#watchdogMs = watchdogMs;
+    this.#awayMs = awayMs;
   }
 
   get state(): WatchState {

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Decision } from '../base/decision.ts';
 import { WorldError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { type KeyChange, moduleChanges } from '../config/module-change.ts';
 import type { ModuleConfig } from '../config/module-config.ts';
 import type { GuestPauser } from './guest-pauser.ts';
 import { ModuleProcess } from './module-process.ts';
@@ -19,6 +20,8 @@ const moduleNodeFlags = ['--max-semi-space-size=1', '--initial-old-space-size=64
 export interface SupervisedModuleOptions {
   readonly config: ModuleConfig;
   readonly file: string;
+  /** Reads a file of a module. Throws `config-invalid` or `file-missing`. */
+  readonly read: (file: string) => ModuleConfig;
   readonly nodeFile: string;
   readonly runtimeDir: string;
   readonly moduleProgram: string;
@@ -37,10 +40,29 @@ export interface SupervisedStatus {
   readonly pid: number | undefined;
   readonly restarts: number;
   readonly control: string | undefined;
+  /** What an operator should know beside the state: that the file says something else than what runs. */
+  readonly note?: string | undefined;
 }
 
 /** What pausing a guest may take beyond its time, ms. */
 const awayMarginMs = 100;
+
+/** How long a guest may run without a module, ms: less than what lies between the pause of a lost primary and the claim of its peer. */
+function awayMs({ timers }: ModuleConfig): number {
+  return timers.claimAfterMs - timers.pauseAfterMs - awayMarginMs;
+}
+
+function changedNote(changes: readonly KeyChange[]): string {
+  const keysOf = (wanted: (change: KeyChange) => boolean): string =>
+    changes
+      .filter(wanted)
+      .map(({ key }) => key)
+      .join(', ');
+  const live = keysOf((change) => change.class === 'live');
+  const later = keysOf((change) => change.class !== 'live');
+  if (later === '') return `configuration changed (${live}): counts from the next reconfigure`;
+  return `configuration changed (${later}): counts from the next restart`;
+}
 
 export class SupervisedModule {
   readonly name: string;
@@ -48,14 +70,22 @@ export class SupervisedModule {
   readonly #watch: ModuleWatch;
   readonly #process: ModuleProcess;
   readonly #restWaiters = new Set<() => void>();
+  /** With which the process that runs was launched, as far as this supervisor knows. */
+  #config: ModuleConfig;
+  #file: string;
+  #note: string | undefined;
 
   constructor(options: SupervisedModuleOptions) {
     const { config, clock, log } = options;
     this.name = config.name;
     this.#options = options;
-    const { watchdogMs, claimAfterMs, pauseAfterMs } = config.timers;
-    this.#watch = new ModuleWatch(clock, watchdogMs, claimAfterMs - pauseAfterMs - awayMarginMs, {
-      launch: () => this.#process.launch(),
+    this.#config = config;
+    this.#file = options.file;
+    this.#watch = new ModuleWatch(clock, config.timers.watchdogMs, awayMs(config), {
+      launch: () => {
+        this.#readAgain();
+        this.#process.launch();
+      },
       ping: () => this.#process.ping((pauseByMs) => this.#watch.answered(pauseByMs)),
       pauseGuest: () => void this.#pauseGuest(),
       kill: () => this.#process.kill(),
@@ -67,8 +97,15 @@ export class SupervisedModule {
       volumes: config.volumes.map((volume) => volume.name),
       runtimeDir: options.runtimeDir,
       command: process.execPath,
-      args: [...moduleNodeFlags, options.moduleProgram, '--config', options.file, '--node', options.nodeFile],
-      pingDeadlineMs: config.timers.watchdogMs,
+      args: () => [
+        ...moduleNodeFlags,
+        options.moduleProgram,
+        '--config',
+        this.#file,
+        '--node',
+        options.nodeFile,
+      ],
+      pingDeadlineMs: () => this.#config.timers.watchdogMs,
       clock,
       log,
       ended: (end) => this.#watch.exited(end),
@@ -113,16 +150,55 @@ export class SupervisedModule {
     });
   }
 
+  /** Where the file of the module is from now on; a process that runs is not touched. */
+  moveTo(file: string): void {
+    this.#file = file;
+  }
+
+  /** Compares the file with what runs, and notes what does not count yet. */
+  compareFile(): readonly KeyChange[] {
+    try {
+      const changes = moduleChanges(this.#config, this.#options.read(this.#file));
+      this.#note = changes.length === 0 ? undefined : changedNote(changes);
+      return changes;
+    } catch (error) {
+      if (!(error instanceof WorldError)) throw error;
+      this.#note = `the file cannot be used, and what runs goes on: ${error.message}`;
+      return [];
+    }
+  }
+
+  /** What an operator is told until the next comparison. */
+  setNote(note: string): void {
+    this.#note = note;
+  }
+
   status(): SupervisedStatus {
     return {
       module: this.name,
-      file: this.#options.file,
+      file: this.#file,
       state: this.#watch.state,
       because: this.#watch.because,
       pid: this.#process.pid,
       restarts: this.#watch.restarts,
       control: this.#process.paths.control,
+      ...(this.#note === undefined ? {} : { note: this.#note }),
     };
+  }
+
+  /** The process that is about to be launched reads its file: what it finds counts here too. One that cannot be used, the process tells. */
+  #readAgain(): void {
+    let found: ModuleConfig;
+    try {
+      found = this.#options.read(this.#file);
+    } catch (error) {
+      if (error instanceof WorldError) return;
+      throw error;
+    }
+    if (found.name !== this.name) return;
+    this.#config = found;
+    this.#note = undefined;
+    this.#watch.setTimers(found.timers.watchdogMs, awayMs(found));
   }
 
   /** Lets go of the process without touching it. */
@@ -132,9 +208,9 @@ export class SupervisedModule {
   }
 
   async #pauseGuest(): Promise<void> {
-    const { pauser, config, log } = this.#options;
+    const { pauser, log } = this.#options;
     try {
-      await pauser.pause(config.vm, this.#process.paths, pauseDeadlineMs);
+      await pauser.pause(this.#config.vm, this.#process.paths, pauseDeadlineMs);
       log.warn('guest-paused', { module: this.name });
     } catch (error) {
       const because = error instanceof Error ? error.message : String(error);

@@ -12,11 +12,12 @@ import type { Clock } from '../base/clock.ts';
 import { WorldError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type ModuleConfig, readModuleConfig } from '../config/module-config.ts';
-import type { NodeConfig } from '../config/node-config.ts';
+import { moduleFilesOf, type NodeConfig, readNodeConfig } from '../config/node-config.ts';
 import { ControlServer, noArgs, type VerbTable, verb } from '../platform/control-socket.ts';
 import { type ExclusiveLock, takeExclusiveLock } from '../platform/exclusive-lock.ts';
 import type { GuestPauser } from './guest-pauser.ts';
 import { exitDeadlineMs } from './module-watch.ts';
+import { reloadModules, type ReloadReport, type UnusableModule } from './reload.ts';
 import { SupervisedModule, type SupervisedStatus } from './supervised-module.ts';
 
 /** How long `stop` waits for the end of a module process, ms: it is asked, then killed. */
@@ -33,13 +34,6 @@ export interface SupervisorOptions {
   readonly log: Log;
 }
 
-/** A module whose file could not be used. */
-interface Unusable {
-  readonly file: string;
-  readonly name: string;
-  readonly problem: WorldError;
-}
-
 const moduleArgs = z.strictObject({ module: z.string().max(64) });
 const optionalModuleArgs = z.strictObject({ module: z.string().max(64).optional() });
 const shutdownArgs = z.strictObject({ stopModules: z.boolean().default(false) });
@@ -48,9 +42,11 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #lock: ExclusiveLock;
   readonly #modules = new Map<string, SupervisedModule>();
-  readonly #unusable = new Map<string, Unusable>();
+  readonly #unusable = new Map<string, UnusableModule>();
   #control: ControlServer | undefined;
   #closing = false;
+  /** One at a time. */
+  #reloading: Promise<unknown> = Promise.resolve();
   #finish: () => void = () => {};
   /** Resolves when the supervisor was shut down. */
   readonly finished: Promise<void>;
@@ -72,7 +68,7 @@ export class Supervisor {
       lock.release();
       throw error;
     }
-    await Promise.all(options.config.modules.map((file) => self.#take(file)));
+    await Promise.all(moduleFilesOf(options.config).map((file) => self.#take(file)));
     return self;
   }
 
@@ -125,6 +121,7 @@ export class Supervisor {
       module = new SupervisedModule({
         config,
         file,
+        read: (each) => this.#read(each),
         nodeFile,
         runtimeDir: node.runtimeDir,
         moduleProgram,
@@ -152,6 +149,19 @@ export class Supervisor {
     return config;
   }
 
+  /** Takes up what the node configuration says now. Throws `config-invalid` or `file-missing` for that file; then nothing is changed. */
+  #reload(): Promise<ReloadReport> {
+    const { config, nodeFile, log } = this.#options;
+    return reloadModules(config, readNodeConfig(nodeFile), {
+      modules: this.#modules,
+      unusable: this.#unusable,
+      read: (file) => this.#read(file),
+      take: (file) => this.#take(file),
+      stopDeadlineMs,
+      log,
+    });
+  }
+
   #verbs(): VerbTable {
     return {
       ping: verb(noArgs, () => ({ pid: process.pid })),
@@ -164,6 +174,11 @@ export class Supervisor {
         this.#read(found.status().file);
         found.restart();
         return this.#status(module);
+      }),
+      reload: verb(noArgs, () => {
+        const done = this.#reloading.then(() => this.#reload());
+        this.#reloading = done.catch(() => undefined);
+        return done;
       }),
       stop: verb(moduleArgs, async ({ module }) => {
         await this.#find(module).stop(stopDeadlineMs);
@@ -212,7 +227,7 @@ export class Supervisor {
           .join(', ') || '(none)'
       }`,
       found: JSON.stringify(name),
-      next: 'Add the file of the module to "modules" in the node configuration and restart the supervisor.',
+      next: 'Add the file of the module to "modules" in the node configuration, and run `vmpair supervisor reload`.',
     });
   }
 }

@@ -1,6 +1,6 @@
 /** Lines that strangers can cause: a rate bounds them, and the next line that is written says how many were left out. */
 import type { Log, LogFields } from '../base/log.ts';
-import { type Rate, TokenBucket } from './token-bucket.ts';
+import { type Rate, TokenBucket } from '../base/token-bucket.ts';
 
 const lineRate: Rate = { perSecond: 1, burst: 20 };
 

@@ -6,8 +6,9 @@
  * a certificate is no outage. A set that is gone is served no more.
  */
 import { X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { WorldError } from '../base/errors.ts';
-import { describeParty, serverNameOf } from '../platform/certificate-identity.ts';
+import { describeParty, keyIdPattern, serverNameOf } from '../platform/certificate-identity.ts';
 import { readIdentity, type TlsIdentity } from '../platform/tls.ts';
 
 export const clustersMax = 64;
@@ -18,6 +19,8 @@ export interface IdentitySource {
   readonly ca: string;
   readonly cert: string;
   readonly key: string;
+  /** Ids of revoked keys, one a line; the file need not exist. Absent: none are revoked. */
+  readonly revoked?: string;
 }
 
 export interface RefusedSource {
@@ -119,13 +122,28 @@ function isRenewal(before: TlsIdentity | undefined, now: TlsIdentity): boolean {
   return (
     before !== undefined &&
     (before.certificatePem !== now.certificatePem ||
+      [...before.revokedKeys].join() !== [...now.revokedKeys].join() ||
       before.authorities.map(String).join('') !== now.authorities.map(String).join(''))
   );
 }
 
-/** Throws `WorldError` file-missing or certificate-rejected. */
+function readRevoked(file: string | undefined): ReadonlySet<string> {
+  if (file === undefined || !existsSync(file)) return new Set();
+  const lines = readFileSync(file, 'utf8')
+    .split(/\s+/)
+    .filter((line) => line !== '');
+  const wrong = lines.find((line) => !keyIdPattern.test(line));
+  if (wrong === undefined) return new Set(lines);
+  throw new WorldError('config-invalid', {
+    wanted: `the ids of revoked keys in ${file}, 64 hex digits each, one a line`,
+    found: JSON.stringify(wrong.slice(0, 80)),
+    next: 'copy the file again that `vmpair node replace` named',
+  });
+}
+
+/** Throws `WorldError` file-missing, config-invalid or certificate-rejected. */
 function readWitnessIdentity(source: IdentitySource): TlsIdentity {
-  const identity = readIdentity(source);
+  const identity = readIdentity(source, readRevoked(source.revoked));
   if (identity.self.role === 'witness') return identity;
   throw new WorldError('certificate-rejected', {
     wanted: `the certificate of a witness in ${source.cert}`,

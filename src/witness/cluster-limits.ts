@@ -3,7 +3,7 @@
  * pair that dials in a circle is slowed down, and the others do not notice. The figures are far above what 64 modules on two
  * nodes ask that all wait for the witness at once: each dials again every half second.
  */
-import { type Rate, TokenBucket } from './token-bucket.ts';
+import { type Rate, TokenBucket } from '../base/token-bucket.ts';
 
 /** Of all clusters together. */
 export const connectionsMax = 1024;

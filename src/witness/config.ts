@@ -3,7 +3,8 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
-import { parseYaml, readYamlFile } from '../config/yaml-file.ts';
+import { parseYaml } from '../config/yaml-document.ts';
+import { readYamlFile } from '../config/yaml-file.ts';
 import type { IdentitySource } from './cluster-identities.ts';
 
 const portMax = 65535;
@@ -57,8 +58,13 @@ export interface WitnessConfig {
 
 /** In `dataDir`, unless the configuration names another. */
 const controlSocketName = 'control.sock';
-/** Names of the files in each directory of `clustersDir`; those that `vmpair certificates` writes. */
-const directoryFiles = { ca: 'ca.pem', cert: 'witness.pem', key: 'witness.key.pem' } as const;
+/** Names of the files in each directory of `clustersDir`; those that `vmpair certificates` and `vmpair cluster` write. */
+const directoryFiles = {
+  ca: 'ca.pem',
+  cert: 'witness.pem',
+  key: 'witness.key.pem',
+  revoked: 'revoked',
+} as const;
 
 function resolved(file: string, document: Document): WitnessConfig {
   const at = (relative: string): string => path.resolve(path.dirname(file), relative);
@@ -113,7 +119,13 @@ export function listIdentitySources({ identities }: WitnessConfig): readonly Ide
   }
   return names.map((name) => {
     const at = (file: string): string => path.join(directory, name, file);
-    const { ca, cert, key } = directoryFiles;
-    return { name: path.join(directory, name), ca: at(ca), cert: at(cert), key: at(key) };
+    const { ca, cert, key, revoked } = directoryFiles;
+    return {
+      name: path.join(directory, name),
+      ca: at(ca),
+      cert: at(cert),
+      key: at(key),
+      revoked: at(revoked),
+    };
   });
 }

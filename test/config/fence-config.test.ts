@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import { WorldError } from '../../src/base/errors.ts';
 import { moduleConfigSchema, type ModuleConfig } from '../../src/config/module-config.ts';
-import { parseYaml } from '../../src/config/yaml-file.ts';
+import { parseYaml } from '../../src/config/yaml-document.ts';
 
 const fingerprint = `SHA256:${'A'.repeat(43)}`;
 const command = '{kind: command, off: [/sbin/off, now]}';

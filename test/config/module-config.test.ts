@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { WorldError } from '../../src/base/errors.ts';
 import { moduleConfigSchema, networksOf } from '../../src/config/module-config.ts';
 import { parseSize } from '../../src/config/size.ts';
-import { parseYaml } from '../../src/config/yaml-file.ts';
+import { parseYaml } from '../../src/config/yaml-document.ts';
 
 const valid = `version: 1
 cluster: 0123456789abcdef0123456789abcdef
@@ -113,7 +113,7 @@ describe('module configuration', () => {
     it(`timers in a dangerous order are refused: ${timer}`, () => {
       const { wanted } = problem('metadata:', `timers: {${timer}}\nmetadata:`);
       const own = timer.replace(':', ' is');
-      expect(wanted).to.equal(`module.yaml:13: timers: ${rule} (here ${own}, ${other})`);
+      expect(wanted).to.equal(`module.yaml:13:9: timers: ${rule} (here ${own}, ${other})`);
     });
   }
 
@@ -122,102 +122,120 @@ describe('module configuration', () => {
       'an unknown key',
       'metadata:',
       'metdata: x\nmetadata:',
-      /^module.yaml:13: only the keys/,
+      /^module.yaml:13:\d+: only the keys/,
       /did you mean "metadata"/,
     ],
-    ['an unknown key in a list', 'size: 2GiB', 'sizes: 2GiB', /:9: volumes\[0\]/, /.*/],
+    ['an unknown key in a list', 'size: 2GiB', 'sizes: 2GiB', /:9:\d+: volumes\[0\]/, /.*/],
     [
       'an unknown key in a union',
       'kind: witness,',
       'kind: witness, prt: 1,',
-      /:7: arbiter: only/,
+      /:7:\d+: arbiter: only/,
       /mean "port"/,
     ],
-    ['a size that is no size', '2GiB', '2GB', /:9: volumes\[0\].size: a size in bytes/, /^"2GB"$/],
-    ['a size that is not aligned', '4096', '4097', /:11: volumes\[1\].size: .* multiple of 4096/, /^4097$/],
-    ['a size of zero', '4096', '0', /:11: volumes\[1\].size/, /^0$/],
-    ['a relative path', '/images/vm1.img', 'vm1.img', /:9: volumes\[0\].file: an absolute path/, /vm1.img/],
-    ['a path for only one node', ', B: /b/disk1.img', '', /:12: volumes\[1\].file: a path for node B/, /"A"/],
+    ['a size that is no size', '2GiB', '2GB', /:9:\d+: volumes\[0\].size: a size in bytes/, /^"2GB"$/],
+    [
+      'a size that is not aligned',
+      '4096',
+      '4097',
+      /:11:\d+: volumes\[1\].size: .* multiple of 4096/,
+      /^4097$/,
+    ],
+    ['a size of zero', '4096', '0', /:11:\d+: volumes\[1\].size/, /^0$/],
+    [
+      'a relative path',
+      '/images/vm1.img',
+      'vm1.img',
+      /:9:\d+: volumes\[0\].file: an absolute path/,
+      /vm1.img/,
+    ],
+    [
+      'a path for only one node',
+      ', B: /b/disk1.img',
+      '',
+      /:12:\d+: volumes\[1\].file: a path for node B/,
+      /"A"/,
+    ],
     ['a path for a stranger', 'B: /b', 'C: /b', /volumes\[1\].file.C: only the nodes A and B/, /disk1/],
     ['a missing key', 'metadata: /images/vm1.meta', '', /metadata: an absolute path/, /^nothing/],
     [
       'one node only',
       '  B: {link: {host: 127.0.0.2, port: 7001}}\n',
       '',
-      /:5: nodes: exactly two nodes/,
+      /:5:\d+: nodes: exactly two nodes/,
       /.*/,
     ],
     [
       'a node without link',
       'A: {link: {host: 127.0.0.1, port: 7001}}',
       'A: {}',
-      /:5: nodes.A.link: `link` with an address, or `links`/,
+      /:5:\d+: nodes.A.link: `link` with an address, or `links`/,
       /^nothing/,
     ],
     [
       'link and links',
       'A: {link: {',
       'A: {links: [{host: a, port: 1}], link: {',
-      /:5: nodes.A.links: either `link` or `links`/,
+      /:5:\d+: nodes.A.links: either `link` or `links`/,
       /.*/,
     ],
     [
       'more networks on one node',
       'B: {link: {host: 127.0.0.2, port: 7001}}',
       'B: {links: [{host: a, port: 1}, {host: b, port: 1}]}',
-      /:6: nodes.B.links: as many networks as node A has: 1/,
+      /:6:\d+: nodes.B.links: as many networks as node A has: 1/,
       /.*/,
     ],
     [
       'one address for two networks',
       'A: {link: {host: 127.0.0.1, port: 7001}}',
       'A: {links: [{host: a, port: 1}, {host: a, port: 1}]}',
-      /:5: nodes.A.links\[1\]: an address that no other network of this node has/,
+      /:5:\d+: nodes.A.links\[1\]: an address that no other network of this node has/,
       /.*/,
     ],
     [
       'five networks',
       'A: {link: {host: 127.0.0.1, port: 7001}}',
       'A: {links: [{host: a, port: 1}, {host: b, port: 1}, {host: c, port: 1}, {host: d, port: 1}, {host: e, port: 1}]}',
-      /:5: nodes.A.links: 1 to 4 addresses, one per network/,
+      /:5:\d+: nodes.A.links: 1 to 4 addresses, one per network/,
       /.*/,
     ],
     [
       'a mistake in the address of a network',
       'A: {link: {host: 127.0.0.1, port: 7001}}',
       'A: {links: [{host: a, prt: 1}]}',
-      /:5: nodes.A.links\[0\]/,
+      /:5:\d+: nodes.A.links\[0\]/,
       /.*/,
     ],
-    ['a port out of range', '7000', '70000', /:7: arbiter.port: a port, 1 to 65535/, /^70000$/],
+    ['a port out of range', '7000', '70000', /:7:\d+: arbiter.port: a port, 1 to 65535/, /^70000$/],
     [
       'an unknown kind of arbiter',
       'kind: witness',
       'kind: wittness',
-      /:7: arbiter.kind: one of witness, etcd, none/,
+      /:7:\d+: arbiter.kind: one of witness, etcd, none/,
       /.*/,
     ],
     [
       'text where a mapping belongs',
       '{id: fedcba9876543210fedcba9876543210, name: vm1}',
       'vm1',
-      /:3: module: a mapping/,
+      /:3:\d+: module: a mapping/,
       /"vm1"/,
     ],
-    ['a name with a slash', 'name: vm1', 'name: a/b', /:3: module.name: a name of 1 to 31/, /"a\/b"/],
-    ['another version', 'version: 1', 'version: 2', /:1: version: the format version 1/, /^2$/],
+    ['a name with a slash', 'name: vm1', 'name: a/b', /:3:\d+: module.name: a name of 1 to 31/, /"a\/b"/],
+    ['another version', 'version: 1', 'version: 2', /:1:\d+: version: the format version 1/, /^2$/],
     [
       'an id of digits that YAML takes for a number',
       '0123456789abcdef0123456789abcdef',
       '11111111',
-      /:2: cluster: 32 .* in quotes/,
+      /:2:\d+: cluster: 32 .* in quotes/,
       /^11111111$/,
     ],
     [
       'two volumes of one name',
       'name: disk1',
       'name: disk0',
-      /:10: volumes\[1\].name: a name that no other/,
+      /:10:\d+: volumes\[1\].name: a name that no other/,
       /"disk0"/,
     ],
     [
@@ -235,7 +253,7 @@ describe('module configuration', () => {
       /.*/,
     ],
     ['broken YAML', 'nodes:\n', 'nodes: [\n', /: valid YAML$/, /.*/],
-    ['a key twice', 'metadata:', 'version: 1\nmetadata:', /:13: valid YAML/, /unique/],
+    ['a key twice', 'metadata:', 'version: 1\nmetadata:', /:13:\d+: valid YAML/, /unique/],
   ];
   for (const [what, from, to, wanted, found] of mistakes) {
     it(`${what} is refused with line, path, wanted and found`, () => {
@@ -264,7 +282,11 @@ describe('module configuration', () => {
   });
 
   const etcdMistakes: [what: string, more: string, problem: RegExp][] = [
-    ['a password in the file itself', ', user: u, password: p', /:7: arbiter: only the keys .*passwordFile/],
+    [
+      'a password in the file itself',
+      ', user: u, password: p',
+      /:7:\d+: arbiter: only the keys .*passwordFile/,
+    ],
     [
       'a user without a password file',
       ', user: u',
@@ -314,7 +336,7 @@ describe('module configuration', () => {
 
   it('several problems are all named, in the order of the file', () => {
     const { found } = problem('version: 1\ncluster:', 'version: 3\ncluster: 7 #');
-    expect(found).to.equal('3; also module.yaml:2: cluster: wanted 32 hex digits, in quotes, found 7');
+    expect(found).to.equal('3; also module.yaml:2:10: cluster: wanted 32 hex digits, in quotes, found 7');
   });
 
   it('the schema of an adapter checks its part of the file', () => {

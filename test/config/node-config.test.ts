@@ -1,8 +1,14 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { WorldError } from '../../src/base/errors.ts';
 import { nearestKey } from '../../src/config/nearest-key.ts';
-import { defaultBootIdFile, readBootId, readNodeConfig } from '../../src/config/node-config.ts';
+import {
+  defaultBootIdFile,
+  moduleFilesOf,
+  readBootId,
+  readNodeConfig,
+} from '../../src/config/node-config.ts';
 import { makeTempDirectory, type TempDirectory } from '../temp-directory.ts';
 
 const valid = `version: 1
@@ -30,11 +36,33 @@ describe('node configuration', () => {
     expect(config.supervisor.controlSocket).to.equal('/run/vmpair/supervisor.control.sock');
     expect(config.faults).to.deep.equal({});
     expect(config.modules).to.deep.equal(['/etc/vmpair/vm1.yaml']);
+    expect(config.stateDir).to.equal('/var/lib/vmpair');
+    expect(config.configDir).to.equal('/etc/vmpair');
+    expect(moduleFilesOf(config)).to.deep.equal(['/etc/vmpair/vm1.yaml']);
+  });
+
+  it('a directory of modules counts beside the list, in the order of its names, without hidden and other files', () => {
+    const modules = directory.file('modules');
+    const config = read(`${valid}modulesDir: ${modules}\n`);
+    expect(moduleFilesOf(config), 'a directory that is not there').to.deep.equal(['/etc/vmpair/vm1.yaml']);
+    mkdirSync(modules);
+    for (const name of ['b.yaml', 'a.yaml', '.c.yaml', 'd.yaml.tmp', 'e.txt'])
+      writeFileSync(join(modules, name), '');
+    expect(moduleFilesOf(config)).to.deep.equal([
+      '/etc/vmpair/vm1.yaml',
+      join(modules, 'a.yaml'),
+      join(modules, 'b.yaml'),
+    ]);
+    writeFileSync(directory.file('file'), '');
+    expect(() => moduleFilesOf({ ...config, modulesDir: directory.file('file') })).to.throw(
+      WorldError,
+      'modulesDir',
+    );
   });
 
   it('an unknown key names its line and the key that was meant', () => {
     expect(() => read(valid.replace('cert:', 'crt:')))
-      .to.throw(WorldError, 'node.yaml:4: tls')
+      .to.throw(WorldError, 'node.yaml:4:6: tls')
       .with.property('code', 'config-invalid');
     expect(() => read(valid.replace('runtimeDir', 'runtimedir'))).to.throw('did you mean "runtimeDir"?');
   });

@@ -5,9 +5,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { type Permission, permissions } from '../../src/agent/access/permissions.ts';
+import { allRoutes } from '../../src/agent/api/all-routes.ts';
+import type { ApiContext } from '../../src/agent/api/context.ts';
+import { type ModuleAction, moduleActions } from '../../src/agent/module-actions.ts';
+import { headTable, type HeadVerdict } from '../../src/agent/config/compare-heads.ts';
 import { errorCatalogue } from '../../src/base/error-catalogue.ts';
 import { type AloneAction, aloneTable, decideAlone } from '../../src/cluster/decide-alone.ts';
 import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
+import { changeClasses, moduleKeyRules } from '../../src/config/module-change.ts';
 import { timerProfiles } from '../../src/config/timers.ts';
 import { FrameType } from '../../src/link/frames.ts';
 import { forEachSituation, timers } from '../cluster/alone-universe.ts';
@@ -104,11 +110,69 @@ function timerRows(): string {
   return markdownTable(['timer', 'default', 'fast'], rows);
 }
 
+const everybody = { public: 'everybody', peer: 'the other agent' } as const;
+
+/** Routes but those of the actions, which have a table of their own. */
+function routeRows(): string {
+  const routes = allRoutes({} as ApiContext).filter(({ id }) => id !== 'module-action');
+  const rows = routes.map(({ id, method, path: at, summary, role: own }) => {
+    const { role: usual, scope }: Permission = permissions[id];
+    const role = own ?? usual;
+    const who = role === 'public' || role === 'peer' ? everybody[role] : role;
+    const whole = scope === 'cluster' && role !== 'peer' ? ', for all VMs' : '';
+    return [code(`${method} ${at.replace('/api/v1', '')}`), who + whole, summary.replace(/\.$/, '')];
+  });
+  return markdownTable(['call, after `/api/v1`', 'who may', 'what'], rows);
+}
+
+function actionRows(): string {
+  const rows = Object.entries<ModuleAction>(moduleActions).map(
+    ([name, { role, asks, quick, args, summary }]) => [
+      code(name),
+      role,
+      asks === 'primary' ? 'the primary' : 'this one',
+      quick ? 'no' : 'yes',
+      Object.keys(args.shape).map(code).join(', '),
+      summary.replace(/\.$/, ''),
+    ],
+  );
+  return markdownTable(['action', 'who may', 'node, if none is named', 'job', 'arguments', 'what'], rows);
+}
+
+/** One row per key of a module, severest last, each class in the order of the table. */
+function changeClassRows(): string {
+  const rules = Object.values(moduleKeyRules);
+  const sorted = changeClasses.flatMap((each) => rules.filter((rule) => rule.class === each));
+  return markdownTable(
+    ['key', 'class', 'because'],
+    sorted.map((rule) => [code(rule.key), code(rule.class), rule.because]),
+  );
+}
+
+const headVerdicts: Readonly<Record<HeadVerdict, string>> = {
+  same: 'nothing to do',
+  behind: 'this node takes the changes over',
+  ahead: 'the other node takes the changes over',
+  diverged: 'both refuse changes until one is chosen',
+};
+
+function headRows(): string {
+  const rows = headTable.map(({ rule, verdict, because }, index) => [
+    String(index + 1),
+    code(rule),
+    headVerdicts[verdict],
+    because,
+  ]);
+  return markdownTable(['#', 'rule', 'verdict', 'in words'], rows);
+}
+
 const generated: readonly [string, string, () => string][] = [
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
   ['docs/failover.md', 'start table', startRows],
   ['docs/failover.md', 'timers', timerRows],
+  ['docs/configuration.md', 'change classes', changeClassRows],
+  ['docs/configuration.md', 'head table', headRows],
   [
     'docs/error-catalogue.md',
     'error codes',
@@ -118,6 +182,8 @@ const generated: readonly [string, string, () => string][] = [
         Object.entries(errorCatalogue).map(([name, text]) => [code(name), text]),
       ),
   ],
+  ['docs/api.md', 'api routes', routeRows],
+  ['docs/api.md', 'api actions', actionRows],
   [
     'docs/link-protocol.md',
     'frame types',

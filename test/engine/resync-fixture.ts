@@ -80,7 +80,7 @@ export class ResyncFixture {
       checksum,
       mayCompare: true,
       guestRequests: () => this.openRequests,
-      bytesPerSecondMax,
+      bytesPerSecondMax: () => bytesPerSecondMax,
     };
     this.source = new ResyncSource(parts, this.#channel, {
       copied: () => (this.copied = true),

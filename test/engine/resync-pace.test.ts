@@ -19,8 +19,11 @@ class PacedResync {
   readonly #inFlight: { readonly bytes: number; left: number }[] = [];
   largestInFlightBytes = 0;
 
+  bytesPerSecondMax: number | undefined;
+
   constructor(bytesPerSecondMax?: number) {
-    this.pace = new ResyncPace(bytesPerSecondMax);
+    this.bytesPerSecondMax = bytesPerSecondMax;
+    this.pace = new ResyncPace(() => this.bytesPerSecondMax);
   }
 
   /** Bytes per ms that were moved. */
@@ -140,5 +143,14 @@ describe('pace of a resync', () => {
     expect(resync.run({ ms: 5000, openRequests: rests }) * 1000).to.be.within(limit * 0.95, limit * 1.02);
     resync.run({ ms: 1000, openRequests: works });
     expect(resync.run({ ms: 5000, openRequests: works }) * 1000).to.be.within(limit * 0.3, limit * 0.5);
+  });
+
+  it('an operator who changes the limit of a resync that runs is obeyed with the next chunk', () => {
+    const resync = new PacedResync(50_000_000);
+    expect(resync.run({ ms: 1000, openRequests: rests })).to.be.within(45_000, 55_000);
+    resync.bytesPerSecondMax = 100_000_000;
+    expect(resync.run({ ms: 1000, openRequests: rests })).to.be.within(95_000, 105_000);
+    resync.bytesPerSecondMax = undefined;
+    expect(share(resync.run({ ms: 2000, openRequests: rests }))).to.be.above(0.9);
   });
 });

@@ -250,6 +250,13 @@ describe('etcd and a module whose configuration does not fit', () => {
     });
   }
 
+  it('certificates that were renewed count from the next operation on', async () => {
+    const arbiter = reach({ tls: { ...lab.credentials.tls, ca: undefined } });
+    expect((await read(arbiter)).kind).to.equal('no-answer');
+    arbiter.useTls(lab.credentials.tls);
+    expect((await read(arbiter)).kind).to.equal('record');
+  });
+
   it('a user where etcd has none: nothing was sent, and it is said what to do', async () => {
     const open = await EtcdLab.start();
     try {

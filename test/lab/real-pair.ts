@@ -119,6 +119,8 @@ export interface RealPairOptions {
   readonly sizeBytes?: number;
   /** Between the nodes; default 1. */
   readonly networks?: number;
+  /** Whether an agent runs on each node; default no. */
+  readonly agents?: boolean;
   /** A VM beside the loads, which then keep off its journal at the beginning of the volume. */
   readonly vm?: VmConfig;
   /** Of the loads, between two writes of each writer; default 0. */
@@ -151,6 +153,7 @@ export class RealPair {
       issuer: createLabIssuer,
       timerProfile: options.timerProfile ?? 'default',
       networks: options.networks,
+      agents: options.agents,
       ...(options.vm === undefined ? {} : { vm: options.vm }),
       ...(options.separation === undefined ? {} : { separation: options.separation }),
     });

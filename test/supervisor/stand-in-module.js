@@ -39,6 +39,7 @@ const verbs = {
   status,
   prim: () => Object.assign(state, { role: 'primary', run: 'started' }),
   start: () => Object.assign(state, { run: 'started' }),
+  stop: () => Object.assign(state, { run: 'stopped' }),
   crash: ({ code, words }) => {
     process.stderr.write(words ?? '');
     process.exit(code);

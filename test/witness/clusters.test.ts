@@ -1,11 +1,11 @@
 /** One witness of several clusters: who reaches what, files that come, go and are wrong, and limits of one cluster. */
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import tls from 'node:tls';
 import { expect } from 'chai';
 import { encodeLine } from '../../src/arbiter/witness-protocol.ts';
-import { serverNameOf } from '../../src/platform/certificate-identity.ts';
-import { createClusterAuthority } from '../../src/platform/pki.ts';
+import { keyIdOf, serverNameOf } from '../../src/platform/certificate-identity.ts';
+import { createClusterAuthority, publicKeyOf } from '../../src/platform/pki.ts';
 import { dialOptions, type TlsIdentity } from '../../src/platform/tls.ts';
 import { WitnessArbiter } from '../../src/platform/witness-client.ts';
 import { ClusterIdentities, type IdentitySource } from '../../src/witness/cluster-identities.ts';
@@ -87,6 +87,22 @@ describe('witness of several clusters', () => {
     socket.on('error', () => undefined);
     return { socket, heard: () => heard };
   }
+
+  it('the key of a node that was replaced is revoked: the node is refused after a reload, the other one is served on', async () => {
+    const revoked = directory.file('revoked');
+    const source = { ...sources.first, revoked };
+    const clusters = ClusterIdentities.load([source]);
+    const { server } = await serve(clusters);
+    const [old, other] = [clientOf(server, first.beta), clientOf(server, first.alpha)];
+    expect((await readOf(old)).kind).to.equal('record');
+    writeFileSync(revoked, 'no id of a key\n');
+    expect(clusters.reload([source]).refused[0]).to.include({ keptBefore: true });
+    writeFileSync(revoked, `${keyIdOf(publicKeyOf(first.beta.keyPem))}\n`);
+    expect(clusters.reload([source]).renewed).to.deep.equal(['c1']);
+    server.clustersChanged([]);
+    expect((await readOf(old)).kind).to.equal('no-answer');
+    expect((await readOf(other)).kind).to.equal('record');
+  });
 
   it('each cluster reaches the witness by its own certificates, and only its own record of a module of one name', async () => {
     const { server, text } = await serve(ClusterIdentities.load(both()));

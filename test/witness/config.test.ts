@@ -66,7 +66,7 @@ describe('configuration of the witness', () => {
     ]) {
       expect(parse).to.throw(problem);
     }
-    expect(parse).to.throw(/^config-invalid: wanted w\.yaml:1: /);
+    expect(parse).to.throw(/^config-invalid: wanted w\.yaml:1:\d+: /);
     expect(() => parseWitnessConfig('w.yaml', 'a: [')).to.throw(/^config-invalid: .*valid YAML/);
   });
 });

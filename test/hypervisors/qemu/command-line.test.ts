@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { parseYaml } from '../../../src/config/yaml-file.ts';
+import { parseYaml } from '../../../src/config/yaml-document.ts';
 import { qemuArguments } from '../../../hypervisors/qemu/command-line.ts';
 import { qemuVmSchema } from '../../../hypervisors/qemu/config.ts';
 import { decideRunStatus, statusOf } from '../../../hypervisors/qemu/run-status.ts';
@@ -92,7 +92,7 @@ describe('configuration of QEMU', () => {
   it('names path, wanted and found of what is wrong', () => {
     expect(problemOf('{kind: qemu, memory: 1GiB, disks: []}')).to.equal('none');
     expect(problemOf('{kind: qemu, memory: plenty, disks: []}')).to.match(
-      /module\.yaml:1: memory: .*512MiB.*"plenty"/,
+      /module\.yaml:1:\d+: memory: .*512MiB.*"plenty"/,
     );
     expect(problemOf('{kind: qemu, memory: 1GiB}')).to.match(/disks: a list; found nothing/);
     expect(problemOf('{kind: qemu, memory: 1GiB, disks: [{volume: a, bus: isa}]}')).to.match(

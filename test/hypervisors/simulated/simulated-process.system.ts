@@ -4,10 +4,8 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { silentLog } from '../../../src/base/log.ts';
 import type { WorldError } from '../../../src/base/errors.ts';
-import {
-  createSimulatedProcess,
-  simulatedVmSchema,
-} from '../../../hypervisors/simulated/simulated-process.ts';
+import { simulatedVmSchema } from '../../../hypervisors/simulated/config.ts';
+import { createSimulatedProcess } from '../../../hypervisors/simulated/simulated-process.ts';
 import { encodeJournalRecord, journalRecordBytes } from '../../../hypervisors/simulated/journal.ts';
 import { hypervisorConformance } from '../../conformance/hypervisor.ts';
 import { processFixture } from '../process-fixture.ts';

@@ -1,0 +1,16 @@
+/** The `vm` part of a module's configuration for the kind `simulated`. Reads nothing and starts nothing. */
+import { z } from 'zod';
+
+const recordsPerSecondMax = 1000;
+const recordsPerSecondDefault = 20;
+
+export const simulatedVmSchema = z.strictObject({
+  kind: z.literal('simulated'),
+  /** The volume that holds the journal; default: the first one. */
+  volume: z.string().min(1).optional(),
+  /** File of the guest's reports. A relative path counts from the run-time directory. */
+  serial: z.strictObject({ file: z.string().min(1) }).optional(),
+  recordsPerSecond: z.number().min(1).max(recordsPerSecondMax).default(recordsPerSecondDefault),
+});
+
+export type SimulatedVmConfig = z.infer<typeof simulatedVmSchema>;
