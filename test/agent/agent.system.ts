@@ -1,6 +1,7 @@
 /** Two agents with real HTTPS between stand-ins of modules and supervisors: what they show, what they pass on, whom they refuse. */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { createServer } from 'node:net';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Agent } from '../../src/agent/agent.ts';
@@ -193,6 +194,12 @@ describe('agent', () => {
     expect(moduleOf('A').asked).to.deep.equal([]);
     expect((await askAgent(place, 'GET', `/api/v1/jobs/${job.id}`)).body).to.include({ id: job.id });
     const [there] = await audit('B');
+    const records = (await cluster.nodes.A.ask('GET', '/audit?node=B')).body as { records: AuditRecord[] };
+    expect(records.records).to.deep.include(there);
+    const { events: told } = (await askAgent(place, 'GET', '/api/v1/events?node=B&vm=vm1')).body as {
+      events: JournalEvent[];
+    };
+    expect(new Set(told.map(({ node }) => node))).to.deep.equal(new Set(['B']));
     expect(there?.who).to.match(/^peer A for token [0-9a-f]{8}$/);
     expect((await audit()).find(({ job: id }) => id === job.id)?.who).to.match(/^token /);
   });
@@ -286,6 +293,26 @@ describe('agent', () => {
     await until('its return', async () => (await health()) === 200);
   });
 
+  it('a module hangs: what it told last is shown with its age, the other ones at once, and it is followed again', async () => {
+    await start(['vm1', 'vm2']);
+    moduleOf('A').hang();
+    const side = async (module: string) =>
+      (await view()).modules.find((each) => each.module === module)?.nodes.find(({ node }) => node === 'A');
+    const hung = await until(
+      'the loss',
+      async () => {
+        const found = await side('vm1');
+        return found?.current === false ? found : undefined;
+      },
+      10_000,
+    );
+    expect(hung.status?.state).to.equal('PRIM');
+    expect(hung.because).to.contain('no answer to "status"');
+    expect((await side('vm2'))?.current).to.equal(true);
+    moduleOf('A').wake();
+    await until('its return', async () => (await side('vm1'))?.current === true, 10_000);
+  });
+
   it('a supervisor that is dead when the agent starts: the modules are followed all the same', async () => {
     cluster = await StandInCluster.make();
     await cluster.nodes.A.closeSupervisor();
@@ -368,9 +395,20 @@ describe('agent', () => {
     expect((await refusal(again)).code).to.equal('already-running');
     await A.agent?.close();
     const unfinished = `${A.directory}/state/jobs.json.0123456789abcdef.tmp`;
-    writeFileSync(unfinished, 'half');
+    const ofModule = `${A.directory}/state/vm1.meta.run.0123456789abcdef.tmp`;
+    for (const file of [unfinished, ofModule]) writeFileSync(file, 'half');
+    // A socket file that nobody answers on, as kill -9 leaves it.
+    const socket = `${A.runtimeDir}/agent.sock`;
+    await new Promise<void>((resolve) => {
+      const server = createServer().listen(`${socket}.old`, () => {
+        linkSync(`${socket}.old`, socket);
+        server.close(() => resolve());
+      });
+    });
     await A.startAgent();
     expect(existsSync(unfinished)).to.equal(false);
+    expect(existsSync(ofModule), 'of a module that is writing').to.equal(true);
+    expect(statSync(socket).mode & 0o777, 'rights of the socket').to.equal(0o600);
     expect((await view()).node).to.equal('A');
   });
 
