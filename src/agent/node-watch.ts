@@ -166,7 +166,6 @@ export class NodeWatch {
     known?.close();
     const { clock } = this.#options;
     const follower = new ModuleFollower({
-      module,
       control,
       clock,
       changed: (status, before) => this.#changed(status, before),
