@@ -1,5 +1,5 @@
 /** Two agents with real HTTPS between stand-ins of modules and supervisors: what they show, what they pass on, whom they refuse. */
-import { existsSync, linkSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { expect } from 'chai';
@@ -8,11 +8,13 @@ import { Agent } from '../../src/agent/agent.ts';
 import { askAgent } from '../../src/agent/client.ts';
 import { allRoutes } from '../../src/agent/api/all-routes.ts';
 import type { ApiContext } from '../../src/agent/api/context.ts';
+import { NodeWatch } from '../../src/agent/node-watch.ts';
 import { type ClusterView, clusterViewSchema } from '../../src/agent/view/cluster-view.ts';
 import type { AuditRecord } from '../../src/agent/journal/audit-log.ts';
 import type { JournalEvent } from '../../src/agent/journal/event-journal.ts';
 import type { Job } from '../../src/agent/jobs/job.ts';
 import { WorldError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
 import { readNodeConfig } from '../../src/config/node-config.ts';
 import { createClusterAuthority, issueCertificate } from '../../src/platform/pki.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
@@ -321,6 +323,29 @@ describe('agent', () => {
     expect((await view()).nodes[0]?.supervisor?.answers).to.equal(false);
     await cluster.nodes.A.listenSupervisor();
     await until('the supervisor', async () => (await view()).nodes[0]?.supervisor?.answers === true);
+  });
+
+  it('the other agent is looked for where the module files say, also after they were changed', async () => {
+    cluster = await StandInCluster.make();
+    const { A } = cluster.nodes;
+    const config = readNodeConfig(A.nodeFile);
+    const watch = new NodeWatch({
+      config: { ...config, agent: { ...config.agent, peer: undefined } },
+      clock: systemClock,
+      log: silentLog,
+      journal: { add() {}, lastStateOf: () => undefined, newDecisions: () => [] },
+      changed: () => {},
+    });
+    try {
+      watch.begin();
+      const port = cluster.ports.A;
+      expect(watch.otherNode).to.deep.equal({ node: 'B', address: { host: '127.0.0.2', port } });
+      const [file = ''] = config.modules;
+      writeFileSync(file, readFileSync(file, 'utf8').replace('127.0.0.2', '127.0.0.9'));
+      await until('the other address', () => watch.otherNode?.address.host === '127.0.0.9');
+    } finally {
+      watch.close();
+    }
   });
 
   it('a change of a module is in the picture, in the timeline and in the stream at once', async () => {
