@@ -41,6 +41,10 @@ const auditFile = { name: 'audit.ndjson', fileBytesMax: 8 * 1024 * 1024, filesMa
 /** Jobs that the other agent is told of. */
 const jobsReported = 20;
 const privateDirectoryMode = 0o700;
+const accessFileName = 'access.json';
+const jobsFileName = 'jobs.json';
+/** Files that are written anew as a whole. */
+const replacedFiles = [accessFileName, jobsFileName];
 
 export interface AgentOptions {
   readonly config: NodeConfig;
@@ -80,9 +84,9 @@ export class Agent {
       const audits = new RecordLog({ directory, ...auditFile, failed: failed('audit') });
       const journal = await EventJournal.open(events, config.node, wallTime);
       const audit = new AuditLog(audits, config.node, wallTime);
-      const access = await Access.open(accessFile(join(directory, 'access.json')), options.clock, wallTime);
+      const access = await Access.open(accessFile(join(directory, accessFileName)), options.clock, wallTime);
       const jobs = await Jobs.open({
-        file: join(directory, 'jobs.json'),
+        file: join(directory, jobsFileName),
         node: config.node,
         wallTime,
         log,
@@ -263,10 +267,11 @@ function makeDirectory(path: string): void {
   }
 }
 
-/** What a killed process left half written. */
+/** What a killed agent left half written; modules may have files of such names beside it. */
 function removeUnfinished(directory: string): void {
   for (const name of readdirSync(directory)) {
-    if (unfinishedPattern.test(name)) rmSync(join(directory, name), { force: true });
+    const isOurs = replacedFiles.some((file) => name.startsWith(`${file}.`));
+    if (isOurs && unfinishedPattern.test(name)) rmSync(join(directory, name), { force: true });
   }
 }
 

@@ -3,8 +3,9 @@
  * are bounded: modules, volumes, networks, and the fixed words below. Values are looked up when they are asked for.
  */
 import { X509Certificate } from 'node:crypto';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Gauge } from 'prom-client';
 import type { ModuleState, ModuleStatus, Readiness } from '../base/status.ts';
+import { MetricSet } from '../platform/metric-set.ts';
 import type { NodeReport } from './view/reports.ts';
 
 /** As numbers, so that a graph shows steps: the higher, the more of the pair works. */
@@ -107,40 +108,38 @@ function samplesOf(status: ModuleStatus): Sample[] {
 }
 
 export class AgentMetrics {
-  readonly registry = new Registry();
+  readonly #set = new MetricSet('vmpair_');
+  readonly registry = this.#set.registry;
   readonly #report: () => NodeReport;
-  readonly #calls = new Counter({
-    name: 'vmpair_agent_requests_total',
-    help: 'Calls of the API by route and status.',
-    labelNames: ['route', 'status'],
-    registers: [this.registry],
-  });
-  readonly #seconds = new Histogram({
-    name: 'vmpair_agent_request_seconds',
-    help: 'Time to the answer of a call.',
-    labelNames: ['route'],
-    buckets: callBucketsSeconds,
-    registers: [this.registry],
-  });
+  readonly #calls = this.#set.counter('agent_requests_total', 'Calls of the API by route and status.', [
+    'route',
+    'status',
+  ]);
+  readonly #seconds = this.#set.histogram(
+    'agent_request_seconds',
+    'Time to the answer of a call.',
+    ['route'],
+    callBucketsSeconds,
+  );
   readonly #modules = new Map<string, Gauge>();
 
   constructor(options: MetricsOptions) {
     const { report, peerAnswers } = options;
     this.#report = report;
-    this.#computed('supervisor_up', 'Whether the supervisor answers.', [], (gauge) =>
+    this.#set.computed('supervisor_up', 'Whether the supervisor answers.', [], (gauge) =>
       gauge.set(Number(report().supervisor.answers)),
     );
-    this.#computed('peer_agent_up', 'Whether the agent of the other node answers.', [], (gauge) => {
+    this.#set.computed('peer_agent_up', 'Whether the agent of the other node answers.', [], (gauge) => {
       gauge.reset();
       const answers = peerAnswers();
       if (answers !== undefined) gauge.set(Number(answers));
     });
-    this.#computed('module_up', 'Whether the module answers.', ['module'], (gauge) => {
+    this.#set.computed('module_up', 'Whether the module answers.', ['module'], (gauge) => {
       gauge.reset();
       for (const { module, problem } of report().modules)
         gauge.set({ module }, Number(problem === undefined));
     });
-    this.#computed(
+    this.#set.computed(
       'module_restarts',
       'Deaths of the module process that its supervisor counts.',
       ['module'],
@@ -151,14 +150,14 @@ export class AgentMetrics {
       },
     );
     const arbiterHelp = 'Whether the arbiter answered and keeps the record that the module knows.';
-    this.#computed('arbiter_ok', arbiterHelp, ['module'], (gauge) => {
+    this.#set.computed('arbiter_ok', arbiterHelp, ['module'], (gauge) => {
       gauge.reset();
       for (const { module, arbiter } of report().modules) {
         const counts = arbiter !== undefined && arbiter.verdict !== 'no-arbiter';
         if (counts) gauge.set({ module }, Number(arbiter.verdict === 'ok'));
       }
     });
-    this.#computed(
+    this.#set.computed(
       'certificate_days_left',
       'Until a certificate of this node ends.',
       ['certificate'],
@@ -169,7 +168,7 @@ export class AgentMetrics {
         }
       },
     );
-    this.#computed('agent_resident_memory_bytes', 'Memory of the agent.', [], (gauge) =>
+    this.#set.computed('agent_resident_memory_bytes', 'Memory of the agent.', [], (gauge) =>
       gauge.set(process.memoryUsage.rss()),
     );
   }
@@ -193,26 +192,11 @@ export class AgentMetrics {
       if (status === undefined || problem !== undefined) continue;
       for (const { name, help, value, labels } of samplesOf(status)) {
         const known = this.#modules.get(name);
-        const gauge = known ?? this.#gauge(`module_${name}`, help, ['module', ...Object.keys(labels ?? {})]);
+        const gauge =
+          known ?? this.#set.gauge(`module_${name}`, help, ['module', ...Object.keys(labels ?? {})]);
         this.#modules.set(name, gauge);
         gauge.set({ module, ...labels }, value);
       }
     }
-  }
-
-  #gauge(name: string, help: string, labelNames: readonly string[]): Gauge {
-    return new Gauge({ name: `vmpair_${name}`, help, labelNames, registers: [this.registry] });
-  }
-
-  #computed(
-    name: string,
-    help: string,
-    labelNames: readonly string[],
-    compute: (gauge: Gauge) => void,
-  ): void {
-    const collect = function (this: Gauge): void {
-      compute(this);
-    };
-    new Gauge({ name: `vmpair_${name}`, help, labelNames, registers: [this.registry], collect });
   }
 }

@@ -6,7 +6,7 @@ import { WorldError } from '../base/errors.ts';
 import { callOnce } from '../platform/control-client.ts';
 import { describePrincipal, type Principal, type Role } from './access/permissions.ts';
 import { Answer } from './api/route.ts';
-import { errorBody, statusOf } from './api/http-errors.ts';
+import { errorBody, errorOfBody, statusOf } from './api/http-errors.ts';
 import type { PeerAgent } from './follow/peer-agent.ts';
 import type { Job } from './jobs/job.ts';
 import type { Jobs } from './jobs/jobs.ts';
@@ -104,6 +104,27 @@ export class ModuleCalls {
       found: 'none of that id; old ones are forgotten',
       next: 'See /api/v1/jobs.',
     });
+  }
+
+  /** What the other agent answers to a question about its node; `undefined`: the question is for this one. Throws as `request`. */
+  async askOther(node: string | undefined, path: string, principal: Principal): Promise<unknown> {
+    const { node: self } = this.#options;
+    if (this.#nodeFor({ module: '', node, principal }, 'this-node') === self) return undefined;
+    const { status, body } = await this.#options.peer.request({
+      method: 'GET',
+      path,
+      deadlineMs: forwardMarginMs,
+      onBehalfOf: describePrincipal(principal),
+    });
+    if (status === 200) return body;
+    throw (
+      errorOfBody(body) ??
+      new WorldError('agent-unreachable', {
+        wanted: `an answer of the agent of ${node}`,
+        found: `the status ${status}`,
+        next: 'Look at the log of that agent; it may be of another version.',
+      })
+    );
   }
 
   #note(action: string, { module, principal }: Asked): void {

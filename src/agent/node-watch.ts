@@ -2,6 +2,7 @@
  * Everything that the agent knows of its own node: the supervisor, and each module that it lists or that the configuration
  * names, so that modules are seen while the supervisor is dead. It asks and never tells; what changes goes to the journal.
  */
+import { statSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { ModuleStatus } from '../base/status.ts';
@@ -19,7 +20,7 @@ export interface NodeWatchOptions {
   readonly config: NodeConfig;
   readonly clock: Clock;
   readonly log: Log;
-  readonly journal: EventJournal;
+  readonly journal: Pick<EventJournal, 'add' | 'lastStateOf' | 'newDecisions'>;
   readonly changed: (status: ModuleStatus) => void;
 }
 
@@ -29,12 +30,24 @@ export interface OtherNode {
   readonly address: Endpoint;
 }
 
+/** What a file of a module says. */
+interface ModuleFacts {
+  readonly name: string;
+  readonly other: OtherNode;
+}
+
+interface ReadFile {
+  /** When it was changed last; it is read again when that differs. */
+  readonly changedMs: number;
+  /** `undefined`: it cannot be used. */
+  readonly facts: ModuleFacts | undefined;
+}
+
 export class NodeWatch {
   readonly #options: NodeWatchOptions;
   readonly #supervisor: SupervisorFollower;
   readonly #followers = new Map<string, ModuleFollower>();
-  /** File -> what it says. */
-  readonly #files = new Map<string, { readonly name: string; readonly other: OtherNode } | undefined>();
+  readonly #files = new Map<string, ReadFile>();
 
   constructor(options: NodeWatchOptions) {
     this.#options = options;
@@ -77,7 +90,7 @@ export class NodeWatch {
 
   /** `undefined`: no module names another node. */
   get otherNode(): OtherNode | undefined {
-    return [...this.#files.values()].find((file) => file !== undefined)?.other;
+    return [...this.#files.values()].find(({ facts }) => facts !== undefined)?.facts?.other;
   }
 
   report(): Pick<NodeReport, 'node' | 'supervisor' | 'modules'> {
@@ -123,6 +136,8 @@ export class NodeWatch {
       this.#read(file);
       if (control !== undefined) this.#follow(module, control);
     }
+    const files = new Set(modules.map(({ file }) => file));
+    for (const file of this.#files.keys()) if (!files.has(file)) this.#files.delete(file);
     const listed = new Set(modules.map(({ module }) => module));
     for (const [name, follower] of this.#followers) {
       if (listed.has(name)) continue;
@@ -139,13 +154,18 @@ export class NodeWatch {
     }
   }
 
-  /** Name of the module of a file, read once; `undefined`: it cannot be used, which the supervisor tells. */
+  /** Name of the module of a file; `undefined`: it cannot be used, which the supervisor tells. */
   #read(file: string): string | undefined {
-    if (!this.#files.has(file)) this.#files.set(file, this.#readFile(file));
-    return this.#files.get(file)?.name;
+    const changedMs = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    let known = this.#files.get(file);
+    if (known?.changedMs !== changedMs) {
+      known = { changedMs, facts: this.#readFile(file) };
+      this.#files.set(file, known);
+    }
+    return known.facts?.name;
   }
 
-  #readFile(file: string): { readonly name: string; readonly other: OtherNode } | undefined {
+  #readFile(file: string): ModuleFacts | undefined {
     const { config, log } = this.#options;
     try {
       const module = readModuleConfig(file);
@@ -166,7 +186,6 @@ export class NodeWatch {
     known?.close();
     const { clock } = this.#options;
     const follower = new ModuleFollower({
-      module,
       control,
       clock,
       changed: (status, before) => this.#changed(status, before),

@@ -33,7 +33,7 @@ export function onAgent(command: Command): Command {
 /** Throws `usage-wrong` or `file-missing`. */
 export function agentPlace({ url, runtimeDir, ca, tokenFile }: AgentOptions): AgentPlace {
   if (url === undefined) return { socket: agentSocket(runtimeDir) };
-  const parsed = URL.parse(url);
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed?.protocol !== 'https:') throw usageError(`--url ${url}, which is no https://host:port`);
   const token =
     tokenFile === undefined ? process.env[tokenVariable] : readText(tokenFile, 'the token').trim();

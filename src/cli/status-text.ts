@@ -147,8 +147,9 @@ export function reconfiguredText({ applied, waiting }: Reconfigured): string {
 
 export function labFactsText(facts: LabFacts): string {
   const lines = [`lab in ${facts.directory}`];
-  for (const [node, { nbd, file, control, pids }] of Object.entries(facts.nodes)) {
+  for (const [node, { nbd, file, control, pids, agent }] of Object.entries(facts.nodes)) {
     lines.push(`node ${node}`, `  nbd      ${nbd}`, `  file     ${file}`, `  control  ${control}`);
+    if (agent !== undefined) lines.push(`  agent    ${agent}`);
     lines.push(`  pids     ${pids.join(' ')}`);
   }
   lines.push(`witness on ${facts.witness.host}:${facts.witness.port}`);

@@ -96,6 +96,8 @@ export interface LabNodeFacts {
   readonly control: string;
   readonly supervisor: string;
   readonly log: string;
+  /** Address of the agent's API; absent: there is no agent. */
+  readonly agent?: string;
 }
 
 export interface LabFacts {
@@ -346,6 +348,7 @@ export class LabCluster {
   }
 
   describe(): LabFacts {
+    const { ports, separation, agents } = readLabRecord(this.directory);
     const facts = (node: LabNode): LabNodeFacts => {
       const layout = this.nodes[node];
       return {
@@ -356,9 +359,11 @@ export class LabCluster {
         control: layout.paths.control,
         supervisor: layout.supervisorSocket,
         log: layout.paths.log,
+        ...(agents === undefined
+          ? {}
+          : { agent: `https://${labHost(node, 0, separation?.addresses)}:${agents[node]}` }),
       };
     };
-    const { ports, separation } = readLabRecord(this.directory);
     const host = labHost('witness', 0, separation?.addresses);
     return {
       directory: this.directory,

@@ -2,7 +2,8 @@
  * What a witness counts and measures, as Prometheus metrics in a registry of its own. Labels are bounded: the clusters that
  * are served, and the fixed words below.
  */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Counter, Gauge } from 'prom-client';
+import { MetricSet } from '../platform/metric-set.ts';
 import type { RecordEntry } from './store-directory.ts';
 import type { ClusterIdentities } from './cluster-identities.ts';
 
@@ -13,52 +14,55 @@ const writeBucketsSeconds = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.
 const msPerSecond = 1000;
 
 export class WitnessMetrics {
-  readonly registry = new Registry();
-  readonly swaps = this.#counter('swaps_total', 'Swaps by outcome.', ['cluster', 'outcome']);
-  readonly reads = this.#counter('reads_total', 'Records read.', ['cluster', 'outcome']);
-  readonly connections = this.#gauge('connections', 'Open connections of nodes.', ['cluster']);
-  readonly connectionsRejected = this.#counter(
+  readonly #set = new MetricSet('vmpair_witness_');
+  readonly registry = this.#set.registry;
+  readonly swaps = this.#set.counter('swaps_total', 'Swaps by outcome.', ['cluster', 'outcome']);
+  readonly reads = this.#set.counter('reads_total', 'Records read.', ['cluster', 'outcome']);
+  readonly connections = this.#set.gauge('connections', 'Open connections of nodes.', ['cluster']);
+  readonly connectionsRejected = this.#set.counter(
     'connections_rejected_total',
     'Connections that were refused, by error code.',
     ['code'],
   );
-  readonly rateLimited = this.#counter(
+  readonly rateLimited = this.#set.counter(
     'rate_limited_total',
     'Connections and requests above the limits of their cluster.',
     ['cluster', 'limit'],
   );
-  readonly recordsWentBack = this.#counter(
+  readonly recordsWentBack = this.#set.counter(
     'records_went_back_total',
     'Nodes that knew a later record than the store holds: it is not the newest state of itself.',
     ['cluster'],
   );
-  readonly writeSeconds = new Histogram({
-    name: 'vmpair_witness_store_write_seconds',
-    help: 'Time until a record would survive a loss of power: write, fsync, rename, fsync of the directory.',
-    buckets: writeBucketsSeconds,
-    registers: [this.registry],
-  });
+  readonly writeSeconds = this.#set.histogram(
+    'store_write_seconds',
+    'Time until a record would survive a loss of power: write, fsync, rename, fsync of the directory.',
+    [],
+    writeBucketsSeconds,
+  );
 
   /** Gauges that are looked up when they are asked for. */
   watch(clusters: ClusterIdentities, records: () => readonly RecordEntry[]): void {
-    this.#computed('clusters', 'Clusters that are served.', [], (gauge) => gauge.set(clusters.all.length));
-    this.#computed('cluster_problems', 'Sets of certificates that cannot be used.', [], (gauge) =>
+    this.#set.computed('clusters', 'Clusters that are served.', [], (gauge) =>
+      gauge.set(clusters.all.length),
+    );
+    this.#set.computed('cluster_problems', 'Sets of certificates that cannot be used.', [], (gauge) =>
       gauge.set(clusters.refused.length),
     );
     const expiryHelp = 'When a certificate of the witness ends, seconds since 1970.';
     const expiryLabels = ['cluster', 'certificate'];
-    this.#computed('certificate_expiry_timestamp_seconds', expiryHelp, expiryLabels, (gauge) => {
+    this.#set.computed('certificate_expiry_timestamp_seconds', expiryHelp, expiryLabels, (gauge) => {
       gauge.reset();
       for (const { clusterId, certificate, expiresMs } of clusters.expiries)
         gauge.set({ cluster: clusterId, certificate }, expiresMs / msPerSecond);
     });
-    this.#computed('records', 'Records by whether they are used.', ['state'], (gauge) => {
+    this.#set.computed('records', 'Records by whether they are used.', ['state'], (gauge) => {
       const entries = records();
       const refused = entries.filter(({ problem }) => problem !== undefined).length;
       gauge.set({ state: 'used' }, entries.length - refused);
       gauge.set({ state: 'refused' }, refused);
     });
-    this.#computed('resident_memory_bytes', 'Memory of the process.', [], (gauge) =>
+    this.#set.computed('resident_memory_bytes', 'Memory of the process.', [], (gauge) =>
       gauge.set(process.memoryUsage.rss()),
     );
   }
@@ -74,27 +78,6 @@ export class WitnessMetrics {
     ] as const) {
       void removeCluster(metric, clusterId);
     }
-  }
-
-  #counter(name: string, help: string, labelNames: readonly string[]): Counter {
-    return new Counter({ name: `vmpair_witness_${name}`, help, labelNames, registers: [this.registry] });
-  }
-
-  #gauge(name: string, help: string, labelNames: readonly string[]): Gauge {
-    return new Gauge({ name: `vmpair_witness_${name}`, help, labelNames, registers: [this.registry] });
-  }
-
-  #computed(
-    name: string,
-    help: string,
-    labelNames: readonly string[],
-    compute: (gauge: Gauge) => void,
-  ): void {
-    const collect = function (this: Gauge): void {
-      compute(this);
-    };
-    const registers = [this.registry];
-    new Gauge({ name: `vmpair_witness_${name}`, help, labelNames, registers, collect });
   }
 }
 

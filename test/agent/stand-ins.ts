@@ -37,6 +37,8 @@ export class StandInModule {
   /** What the next verb that changes something throws. */
   refusal: WorldError | undefined;
   #control: ControlServer | undefined;
+  #hangs: Promise<void> | undefined;
+  #wake: () => void = () => {};
   readonly #path: string;
 
   constructor(path: string, status: ModuleStatus) {
@@ -54,7 +56,10 @@ export class StandInModule {
     this.#control = await ControlServer.listen({
       path: this.#path,
       verbs: {
-        status: verb(noArgs, () => this.status),
+        status: verb(noArgs, async () => {
+          await this.#hangs;
+          return this.status;
+        }),
         arbiter: verb(noArgs, () => ({ verdict: 'ok', because: 'it knows' })),
         explain: verb(noArgs, () => ({ dryRun: null, decisions: [] })),
         ...Object.fromEntries(
@@ -62,6 +67,18 @@ export class StandInModule {
         ),
       },
     });
+  }
+
+  /** From now on it takes questions and answers none. */
+  hang(): void {
+    this.#hangs = new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  wake(): void {
+    this.#wake();
+    this.#hangs = undefined;
   }
 
   /** A change that it tells, as a module does. */

@@ -1,22 +1,16 @@
 /**
- * Follows one module of this node over its control socket: events tell at once that something changed, a status is asked for
- * then, and now and then anyway. A module that does not answer keeps its last status, with its age and the reason.
+ * Follows one module of this node: its events change what people see at once, its status has the rest. A module that does
+ * not answer keeps its last status, with its age and the reason.
  */
 import { z } from 'zod';
-import type { Clock, Timer } from '../../base/clock.ts';
+import type { Clock } from '../../base/clock.ts';
 import type { ModuleStatus } from '../../base/status.ts';
-import { ControlClient } from '../../platform/control-client.ts';
+import { FollowedProcess } from './followed-process.ts';
 
-/** Without an event, ms. */
-export const statusIntervalMs = 2000;
-/** While the module does not answer, ms. */
-const retryIntervalMs = 250;
-/** A module answers from its event loop; one that takes longer hangs. */
-const statusDeadlineMs = 1500;
-/** Of one status after another, ms: a burst of events is one question. */
-const statusSpacingMs = 50;
 /** The arbiter is asked through the module so often, ms: it has no traffic of its own while the pair is in sync. */
 export const arbiterIntervalMs = 60_000;
+/** The first questions of all modules of a node are spread over this time, ms. */
+const arbiterSpreadMs = 6000;
 const arbiterDeadlineMs = 20_000;
 
 const eventSchema = z.discriminatedUnion('kind', [
@@ -31,8 +25,9 @@ const eventSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('decision') }),
 ]);
 
+const arbiterAnswerSchema = z.looseObject({ verdict: z.string(), because: z.string() });
+
 export interface ModuleFollowerOptions {
-  readonly module: string;
   readonly control: string;
   readonly clock: Clock;
   /** A newer status; `before`: the last one that this agent saw. */
@@ -45,35 +40,32 @@ export interface ArbiterSeen {
   readonly askedMs: number;
 }
 
-const arbiterAnswerSchema = z.looseObject({ verdict: z.string(), because: z.string() });
-
 export class ModuleFollower {
   readonly #options: ModuleFollowerOptions;
-  readonly #client: ControlClient;
+  readonly #process: FollowedProcess;
   #status: ModuleStatus | undefined;
   #heardMs: number | undefined;
   #problem: string | undefined = 'it was not asked yet';
   #arbiter: ArbiterSeen | undefined;
-  #arbiterDueMs = 0;
-  #subscribed = false;
-  #asking = false;
-  #askAgain = false;
-  #timer: Timer | undefined;
-  #closed = false;
-  readonly #waiters = new Set<(status: ModuleStatus | undefined) => void>();
+  #arbiterDueMs: number;
 
   constructor(options: ModuleFollowerOptions) {
+    const { control, clock } = options;
     this.#options = options;
-    this.#client = new ControlClient({
-      path: options.control,
-      event: (event) => this.#event(event),
-      disconnected: () => {
-        this.#subscribed = false;
-        this.#soon(0);
+    this.#arbiterDueMs = clock.nowMs() + Math.random() * arbiterSpreadMs;
+    this.#process = new FollowedProcess({
+      control,
+      question: 'status',
+      clock,
+      answered: (answer) => {
+        this.#took(answer as ModuleStatus);
+        void this.#askArbiterWhenDue();
       },
+      silent: (because) => {
+        this.#problem = because;
+      },
+      event: (event) => this.#event(event),
     });
-    // All modules of a node are not to ask the arbiter in the same instant.
-    this.#arbiterDueMs = options.clock.nowMs() + Math.random() * arbiterIntervalMs * 0.1;
   }
 
   get control(): string {
@@ -99,72 +91,26 @@ export class ModuleFollower {
   }
 
   begin(): void {
-    void this.#ask();
-  }
-
-  /** A status that is newer than this call; `undefined` when the module does not answer now. */
-  fresh(): Promise<ModuleStatus | undefined> {
-    return new Promise((resolve) => {
-      this.#waiters.add(resolve);
-      if (this.#asking) this.#askAgain = true;
-      else void this.#ask();
-    });
+    this.#process.begin();
   }
 
   close(): void {
-    this.#closed = true;
-    this.#timer?.cancel();
-    this.#client.close();
-    for (const resolve of this.#waiters) resolve(undefined);
-    this.#waiters.clear();
+    this.#process.close();
   }
 
-  #event(value: unknown): void {
+  /** A status that is newer than this call; `undefined` when the module does not answer now. */
+  async fresh(): Promise<ModuleStatus | undefined> {
+    return (await this.#process.fresh()) ? this.#status : undefined;
+  }
+
+  #event(value: unknown): boolean {
     const parsed = eventSchema.safeParse(value);
-    if (!parsed.success) return;
+    if (!parsed.success) return false;
     if (parsed.data.kind === 'state' && this.#status !== undefined && this.#problem === undefined) {
       const { kind: _kind, axes, ...shown } = parsed.data;
       this.#took({ ...this.#status, ...shown, axes: { ...this.#status.axes, ...axes } });
     }
-    this.#soon(statusSpacingMs);
-  }
-
-  #soon(delayMs: number): void {
-    if (this.#closed) return;
-    if (this.#asking) {
-      this.#askAgain = true;
-      return;
-    }
-    this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(delayMs, () => void this.#ask());
-  }
-
-  async #ask(): Promise<void> {
-    if (this.#asking || this.#closed) return;
-    this.#asking = true;
-    this.#askAgain = false;
-    this.#timer?.cancel();
-    const waiters = [...this.#waiters];
-    this.#waiters.clear();
-    try {
-      if (!this.#subscribed) {
-        this.#subscribed = true;
-        await this.#client.call('subscribe', {}, statusDeadlineMs);
-      }
-      this.#took((await this.#client.call('status', {}, statusDeadlineMs)) as ModuleStatus);
-    } catch (error) {
-      this.#subscribed = false;
-      // What was not answered is not asked again of a process that hangs.
-      this.#client.close();
-      this.#problem = error instanceof Error && 'found' in error ? String(error.found) : String(error);
-    }
-    this.#asking = false;
-    const answered = this.#problem === undefined;
-    for (const resolve of waiters) resolve(answered ? this.#status : undefined);
-    if (this.#closed) return;
-    if (answered) void this.#askArbiterWhenDue();
-    const again = this.#askAgain || this.#waiters.size > 0;
-    this.#soon(answered ? (again ? statusSpacingMs : statusIntervalMs) : retryIntervalMs);
+    return true;
   }
 
   #took(status: ModuleStatus): void {
@@ -179,7 +125,7 @@ export class ModuleFollower {
     const { clock } = this.#options;
     if (clock.nowMs() < this.#arbiterDueMs) return;
     this.#arbiterDueMs = clock.nowMs() + arbiterIntervalMs;
-    const answer = await this.#client.call('arbiter', {}, arbiterDeadlineMs).catch(() => undefined);
+    const answer = await this.#process.call('arbiter', arbiterDeadlineMs).catch(() => undefined);
     const parsed = arbiterAnswerSchema.safeParse(answer);
     if (!parsed.success) return;
     const { verdict, because } = parsed.data;

@@ -24,26 +24,34 @@ const since = z.iso.datetime().optional().describe('not earlier than this time o
 const vm = z.string().max(31).optional();
 const after = z.coerce.number().int().min(0).optional().describe('later than the event with this id');
 
-type Context = Pick<ApiContext, 'journal' | 'audit'>;
+const node = z.string().max(31).optional().describe('the node that is asked; default: this one');
+const eventsAnswer = z.object({ events: z.array(eventSchema) });
+const auditAnswer = z.object({ records: z.array(auditSchema) });
 
-export function eventRoutes({ journal, audit }: Context): Route[] {
+type Context = Pick<ApiContext, 'journal' | 'audit' | 'calls'>;
+
+export function eventRoutes({ journal, audit, calls }: Context): Route[] {
   let streams = 0;
   return [
     route({
       id: 'events',
       method: 'GET',
       path: '/api/v1/events',
-      summary: 'What happened on this node, oldest first.',
+      summary: 'What happened on a node, oldest first.',
       query: z.strictObject({
+        node,
         since,
         vm,
         after,
         limit: z.coerce.number().int().min(1).max(eventsPerAnswerMax).default(200),
       }),
-      response: z.object({ events: z.array(eventSchema) }),
-      handle: ({ query, principal }) => ({
-        events: journal.query(query).filter((event) => seesEvent(principal, event)),
-      }),
+      response: eventsAnswer,
+      handle: async ({ query: { node: asked, ...query }, principal }) => {
+        const path = `/api/v1/events?${queryText(query)}`;
+        const there = await calls.askOther(asked, path, principal);
+        const events = there === undefined ? journal.query(query) : parseAnswer(eventsAnswer, there).events;
+        return { events: events.filter((event) => seesEvent(principal, event)) };
+      },
     }),
     route({
       id: 'event-stream',
@@ -75,13 +83,17 @@ export function eventRoutes({ journal, audit }: Context): Route[] {
       id: 'audit',
       method: 'GET',
       path: '/api/v1/audit',
-      summary: 'Who did what on this node, newest first.',
+      summary: 'Who did what on a node, newest first.',
       query: z.strictObject({
+        node,
         since,
         limit: z.coerce.number().int().min(1).max(auditPerAnswerMax).default(200),
       }),
-      response: z.object({ records: z.array(auditSchema) }),
-      handle: async ({ query }) => ({ records: await audit.query(query) }),
+      response: auditAnswer,
+      handle: async ({ query: { node: asked, ...query }, principal }) => {
+        const there = await calls.askOther(asked, `/api/v1/audit?${queryText(query)}`, principal);
+        return there === undefined ? { records: await audit.query(query) } : parseAnswer(auditAnswer, there);
+      },
     }),
   ];
 }
@@ -89,6 +101,25 @@ export function eventRoutes({ journal, audit }: Context): Route[] {
 /** Events of no VM concern the node: who is bound to some VMs does not see them. */
 function seesEvent(principal: Principal, { module }: JournalEvent): boolean {
   return module === undefined ? principal.vms === undefined : seesVm(principal, module);
+}
+
+/** The members that are there, for a URL. */
+function queryText(query: Readonly<Record<string, string | number | undefined>>): string {
+  const pairs = Object.entries(query).flatMap(([key, value]): [string, string][] =>
+    value === undefined ? [] : [[key, String(value)]],
+  );
+  return new URLSearchParams(pairs).toString();
+}
+
+/** What the other agent answered. Throws `agent-unreachable` for something else. */
+function parseAnswer<Schema extends z.ZodType>(schema: Schema, answer: unknown): z.output<Schema> {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  throw new WorldError('agent-unreachable', {
+    wanted: 'an answer of the other agent as this version knows it',
+    found: 'one of another form',
+    next: 'Ask that agent itself; both nodes should run the same version.',
+  });
 }
 
 function streamEvents(
