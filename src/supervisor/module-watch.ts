@@ -98,7 +98,7 @@ export class ModuleWatch {
     this.#hands = hands;
   }
 
-  /** Timers of a changed configuration; to be called when a process that reads it is launched. */
+  /** Timers of a changed configuration; to be called when a process that reads it was launched. */
   setTimers(watchdogMs: number, awayMs: number): void {
     this.#watchdogMs = watchdogMs;
     this.#awayMs = awayMs;

@@ -7,11 +7,8 @@ import type { Log } from '../base/log.ts';
 import type { KeyChange } from '../config/module-change.ts';
 import type { ModuleConfig } from '../config/module-config.ts';
 import { moduleFilesOf, type NodeConfig } from '../config/node-config.ts';
-import { callOnce } from '../platform/control-client.ts';
+import { moduleIsAtRest } from '../platform/module-at-rest.ts';
 import type { SupervisedModule } from './supervised-module.ts';
-
-/** How long a module may take to say whether it is stopped, ms. */
-const statusDeadlineMs = 2000;
 
 /** A module whose file could not be used. */
 export interface UnusableModule {
@@ -126,20 +123,13 @@ async function hindranceOf(module: SupervisedModule): Promise<Hindrance | undefi
   const stopProcess = `vmpair supervisor stop ${module.name}`;
   if (state === 'failed' || control === undefined)
     return { because: 'its process failed, and nobody can say whether its VM runs', command: stopProcess };
-  let axes: unknown;
   try {
-    axes = fieldOf(await callOnce(control, 'status', {}, statusDeadlineMs), 'axes');
+    if (await moduleIsAtRest(control)) return undefined;
   } catch (error) {
-    const found = error instanceof Error ? error.message : String(error);
-    return { because: `it does not say whether it is stopped: ${found}`, command: stopProcess };
+    if (!(error instanceof WorldError)) throw error;
+    return { because: `it does not say whether it is stopped: ${error.found}`, command: stopProcess };
   }
-  const vm = fieldOf(axes, 'vm');
-  if (fieldOf(axes, 'run') === 'stopped' && (vm === 'none' || vm === 'stopped')) return undefined;
   return { because: 'it is started', command: `vmpair stop ${module.name}` };
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 }
 
 /** Keys beside those of the modules: they are read once. */

@@ -83,8 +83,9 @@ export class SupervisedModule {
     this.#file = options.file;
     this.#watch = new ModuleWatch(clock, config.timers.watchdogMs, awayMs(config), {
       launch: () => {
-        this.#readAgain();
         this.#process.launch();
+        // Not before: a guest waits for the process.
+        this.#readAgain();
       },
       ping: () => this.#process.ping((pauseByMs) => this.#watch.answered(pauseByMs)),
       pauseGuest: () => void this.#pauseGuest(),
@@ -186,7 +187,7 @@ export class SupervisedModule {
     };
   }
 
-  /** The process that is about to be launched reads its file: what it finds counts here too. One that cannot be used, the process tells. */
+  /** The process that was just launched reads its file: what it finds counts here too. One that cannot be used, the process tells. */
   #readAgain(): void {
     let found: ModuleConfig;
     try {

@@ -1,13 +1,17 @@
 /** Supervisor and modules of this host as the configuration needs them: over their control sockets, each call with a deadline. */
+import { z } from 'zod';
 import { WorldError } from '../../base/errors.ts';
 import { modulePaths } from '../../config/runtime-paths.ts';
 import { callOnce } from '../../platform/control-client.ts';
+import { moduleIsAtRest } from '../../platform/module-at-rest.ts';
 import type { HostProcesses } from './config-host.ts';
 
 /** The supervisor may wait for the end of a module process. */
 const reloadDeadlineMs = 30_000;
 const reconfigureDeadlineMs = 20_000;
 const statusDeadlineMs = 2000;
+
+const supervisedSchema = z.object({ state: z.string() });
 
 export interface HostSockets {
   readonly runtimeDir: string;
@@ -18,16 +22,12 @@ export interface HostSockets {
 export function controlledProcesses({ runtimeDir, supervisorSocket }: HostSockets): HostProcesses {
   return {
     moduleRuns: async (name) => {
-      const processes = await callOnce(supervisorSocket, 'list', {}, statusDeadlineMs);
-      const found = Array.isArray(processes)
-        ? processes.find((each: unknown) => fieldOf(each, 'module') === name)
-        : undefined;
-      if (found === undefined || fieldOf(found, 'state') === 'stopped') return false;
+      const { state } = supervisedSchema.parse(
+        await callOnce(supervisorSocket, 'status', { module: name }, statusDeadlineMs).catch(unlessUnknown),
+      );
+      if (state === 'stopped') return false;
       try {
-        const status = await callOnce(modulePaths(runtimeDir, name).control, 'status', {}, statusDeadlineMs);
-        const axes = fieldOf(status, 'axes');
-        const vm = fieldOf(axes, 'vm');
-        return fieldOf(axes, 'run') !== 'stopped' || (vm !== 'none' && vm !== 'stopped');
+        return !(await moduleIsAtRest(modulePaths(runtimeDir, name).control));
       } catch (error) {
         if (error instanceof WorldError) return true;
         throw error;
@@ -48,6 +48,8 @@ export function controlledProcesses({ runtimeDir, supervisorSocket }: HostSocket
   };
 }
 
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
+/** A module that the supervisor does not know has no process. */
+function unlessUnknown(error: unknown): { readonly state: 'stopped' } {
+  if (error instanceof WorldError && error.code === 'module-unknown') return { state: 'stopped' };
+  throw error;
 }
