@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { WorldError } from '../base/errors.ts';
 import { type BootId, hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { supervisorSocket } from './runtime-paths.ts';
+import { type StartsConfig, startsSchema } from './start-config.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
@@ -26,6 +27,7 @@ export interface NodeConfig {
   /** Absolute paths of the `module.yaml` files of this node. */
   readonly modules: readonly string[];
   readonly supervisor: { readonly controlSocket: string };
+  readonly starts: StartsConfig;
 }
 
 const nodeSchema = z
@@ -40,6 +42,7 @@ const nodeSchema = z
     faults: z.strictObject({ cutMarkerFile: absolutePath.optional() }).default({}),
     modules: z.array(absolutePath, 'a list of absolute paths').default([]),
     supervisor: z.strictObject({ controlSocket: absolutePath.optional() }).default({}),
+    starts: startsSchema.prefault({}),
   })
   .transform(
     ({ version: _version, supervisor, ...rest }): NodeConfig => ({
