@@ -10,7 +10,8 @@ import type { Log } from '../../src/base/log.ts';
 import { parseYaml } from '../../src/config/yaml-file.ts';
 import { programPath } from '../../src/platform/program-path.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import type { Hypervisor, HypervisorHealth, VmDefinition, VolumeAttachment } from '../port.ts';
+import type { Hypervisor, HypervisorHealth, VmDefinition, VmNeeds, VolumeAttachment } from '../port.ts';
+import { cpusSchema, memorySchema } from '../qemu/config.ts';
 import { type Launch, type LaunchPlan, MonitoredVm } from '../qemu/monitored-vm.ts';
 import { removeStaleMonitors, type VmFiles, vmFiles, type VmPlace } from '../qemu/qemu-hypervisor.ts';
 
@@ -23,6 +24,9 @@ export const simulatedVmSchema = z.strictObject({
   volume: z.string().min(1).optional(),
   /** File of the guest's reports. A relative path counts from the run-time directory. */
   serial: z.strictObject({ file: z.string().min(1) }).optional(),
+  /** What it says that it needs of its host; it takes less. */
+  memory: memorySchema.optional(),
+  cpus: cpusSchema,
   recordsPerSecond: z.number().min(1).max(recordsPerSecondMax).default(recordsPerSecondDefault),
 });
 
@@ -52,6 +56,11 @@ class SimulatedLaunchPlan implements LaunchPlan {
 
   define({ text }: VmDefinition): void {
     this.#config = parseYaml('the definition of the VM', text, simulatedVmSchema);
+  }
+
+  needs(): VmNeeds | undefined {
+    const { memory, cpus } = this.#config;
+    return memory === undefined ? undefined : { memoryBytes: memory, cpus };
   }
 
   async prepare(): Promise<Launch> {
