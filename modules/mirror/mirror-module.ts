@@ -50,6 +50,7 @@ import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
+import { VmStarts } from './vm-starts.ts';
 import { moduleVerbs } from './verbs.ts';
 
 interface OpenedMetadata {
@@ -66,6 +67,7 @@ export class MirrorModule {
   readonly paths: ModulePaths;
   readonly instance = randomBytes(16).toString('hex');
   readonly mirror: Mirror;
+  readonly starts: VmStarts;
   readonly #log: Log;
   readonly #exports = new ExportTable();
   readonly #listeners: NbdListener[] = [];
@@ -130,16 +132,25 @@ export class MirrorModule {
       { clusterId: config.clusterId, moduleId: config.moduleId, node: node.node },
       config.volumes.map(({ file, sizeBytes }) => ({ file: file[node.node] as string, sizeBytes })),
     );
-    this.#driver =
-      hypervisor === undefined
-        ? undefined
-        : new VmDriver(hypervisor, systemClock, log, {
-            vmChanged: (state) => this.mirror.vmChanged(state),
-            decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
-            trouble: (because) => {
-              this.mirror.trouble = because;
-            },
-          });
+    this.starts = new VmStarts({
+      config,
+      node,
+      clock: systemClock,
+      log,
+      needs: hypervisor?.needs(),
+      mirror: () => this.mirror,
+      turnCame: () => this.#driver?.turnCame(),
+      restartVm: (rule, because) => this.#driver?.restart(rule, because),
+    });
+    const vmEvents = {
+      vmChanged: (state: VmState) => this.mirror.vmChanged(state),
+      decided: (rule: string, action: string, because: string) =>
+        this.mirror.decisions.add(rule, action, because),
+      trouble: (because: string | undefined) => {
+        this.mirror.trouble = because;
+      },
+    };
+    this.#driver = hypervisor && new VmDriver(hypervisor, systemClock, log, vmEvents, this.starts);
     const record = new DiskFileRecord(
       config.metadata[node.node] as string,
       config.volumes.map(({ name, file }, index) => {
@@ -221,6 +232,7 @@ export class MirrorModule {
   async run(): Promise<void> {
     const vm: VmState = this.#driver === undefined ? 'none' : await this.#driver.adopt();
     this.mirror.vm = vm;
+    this.starts.begin();
     this.#serve(false, 'this node is not primary');
     this.#control = await ControlServer.listen({
       path: this.paths.control,

@@ -10,6 +10,7 @@ import type { Endpoint } from '../../src/config/link-config.ts';
 import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
+import { withStart } from '../../src/starts/show-start.ts';
 import type { MirrorModule } from './mirror-module.ts';
 
 const named = z.string().max(100).optional();
@@ -153,7 +154,8 @@ function namedSplit(split: SplitStatus | undefined, name: string): SplitStatus |
 function moduleStatus(module: MirrorModule): ModuleStatus {
   const { mirror, config, node } = module;
   const { primary, secondary, pairing, replicas } = mirror;
-  const derived = deriveState(mirror);
+  const start = module.starts.status;
+  const derived = withStart(deriveState(mirror), start);
   return {
     module: config.name,
     node: node.node,
@@ -187,6 +189,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     sideFiles: module.sideFiles(),
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
     fence: mirror.fencing.status,
+    start,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,
