@@ -10,6 +10,7 @@ import { type AloneAction, aloneTable, decideAlone } from '../../src/cluster/dec
 import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
 import { timerProfiles } from '../../src/config/timers.ts';
 import { FrameType } from '../../src/link/frames.ts';
+import { turnTable } from '../../src/starts/decide-turn.ts';
 import { forEachSituation, timers } from '../cluster/alone-universe.ts';
 import { forEachPair } from '../cluster/resync-universe.ts';
 import { answers, copies, startOf } from '../cluster/start-universe.ts';
@@ -104,11 +105,22 @@ function timerRows(): string {
   return markdownTable(['timer', 'default', 'fast'], rows);
 }
 
+function turnRows(): string {
+  const rows = turnTable.map(({ rule, action, means }, index) => [
+    String(index + 1),
+    code(rule),
+    action === 'wait' ? 'wait' : 'start',
+    means,
+  ]);
+  return markdownTable(['#', 'rule', 'the VM is to', 'when, and what ends it'], rows);
+}
+
 const generated: readonly [string, string, () => string][] = [
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
   ['docs/failover.md', 'start table', startRows],
   ['docs/failover.md', 'timers', timerRows],
+  ['docs/failover.md', 'turn table', turnRows],
   [
     'docs/error-catalogue.md',
     'error codes',
