@@ -15,6 +15,7 @@ import { hostFacts } from '../../src/platform/host-facts.ts';
 import { FileStartBoard } from '../../src/platform/start-board.ts';
 import { capacityProblem } from '../../src/starts/decide-capacity.ts';
 import { type OrderFacts, StartOrder } from '../../src/starts/start-order.ts';
+import type { StartSettings } from '../../src/starts/start-settings.ts';
 import type { StartTurn } from './vm-driver.ts';
 
 /** How often the node looks whether it could run the VM, ms. */
@@ -36,6 +37,7 @@ export interface VmStartsOptions {
 export class VmStarts implements StartTurn {
   readonly #options: VmStartsOptions;
   readonly #order: StartOrder;
+  #settings: StartSettings;
   #problem: string | undefined;
   /** What the last look found, when it was another answer than the one that counts. */
   #unconfirmed: string | undefined;
@@ -45,6 +47,7 @@ export class VmStarts implements StartTurn {
   constructor(options: VmStartsOptions) {
     const { config, node, clock, log, needs, mirror } = options;
     this.#options = options;
+    this.#settings = config.start;
     const board = new FileStartBoard({
       directory: startsDirectory(node.runtimeDir),
       module: config.name,
@@ -76,6 +79,12 @@ export class VmStarts implements StartTurn {
     this.#lookAtCapacity();
   }
 
+  /** What the configuration says of the start counts from now on. */
+  configure(start: StartSettings): void {
+    this.#settings = start;
+    this.#order.configure(start);
+  }
+
   mayStart(): boolean {
     const may = this.#order.mayStart();
     if (may && this.#problem !== undefined && !this.#shortageSaid) {
@@ -91,10 +100,10 @@ export class VmStarts implements StartTurn {
   }
 
   get status(): StartStatus {
-    const { start } = this.#options.config;
+    const { priority, after } = this.#settings;
     return {
-      priority: start.priority,
-      after: start.after.map(({ module }) => module),
+      priority,
+      after: after.map(({ module }) => module),
       waits: this.#order.waits,
       capacity: this.#warning,
     };

@@ -94,6 +94,8 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
       faults: { cutMarkerFile: layout.cutMarkerFile },
       modules: [layout.moduleFile],
       supervisor: { controlSocket: layout.supervisorSocket },
+      // Both nodes look at the memory of one machine.
+      starts: { memoryReserve: 0 },
     });
   }
   const witness = witnessLayout(directory);

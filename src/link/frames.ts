@@ -20,13 +20,17 @@
  */
 import { assertInvariant } from '../base/assert.ts';
 
-/** Newest first. */
 export const linkProtocolVersions: readonly number[] = [2, 1];
 /** From this version on `vm-report` is understood. */
-export const vmReportSinceVersion = 2;
+export const vmReportsSinceProtocol = 2;
 export const headerSizeBytes = 32;
 /** The largest payload of one frame: the largest guest write. */
 export const payloadBytesMax = 32 * 1024 * 1024;
+
+/** The newest version that both sides know; `undefined`: there is none. */
+export function commonProtocol(theirs: readonly number[]): number | undefined {
+  return linkProtocolVersions.find((version) => theirs.includes(version));
+}
 
 export const FrameType = {
   /** JSON, see control-messages.ts. */
@@ -209,9 +213,4 @@ export function joinChunks(chunks: readonly Uint8Array[]): Uint8Array {
     at += chunk.length;
   }
   return joined;
-}
-
-/** The newest version that both sides speak; `undefined`: none. */
-export function commonProtocol(theirs: readonly number[]): number | undefined {
-  return linkProtocolVersions.find((version) => theirs.includes(version));
 }

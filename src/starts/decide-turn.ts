@@ -26,6 +26,7 @@ export interface TurnSituation {
   /** This module's own notice; its phase is not looked at. */
   readonly self: StartNotice;
   readonly settings: StartSettings;
+  /** Only looked at by a rule that needs it: there may be many that wait, and each reads them all. */
   readonly others: readonly StartNotice[];
   readonly slots: readonly SlotState[];
   /** How many VMs of this node may start at the same time. */
@@ -50,12 +51,15 @@ function isStuck({ taken, holder }: SlotState, nowMs: number): boolean {
 }
 
 /** The names in `after` whose VMs do not run and that are still to be waited for. */
-export function missingDependencies({ self, settings, others, nowMs }: TurnSituation): {
+export function missingDependencies(situation: TurnSituation): {
   readonly required: readonly string[];
   readonly other: readonly string[];
   /** The VMs that wait for each other in circles, of which this one goes first. */
   readonly circle: readonly string[] | undefined;
 } {
+  const { self, settings, nowMs } = situation;
+  if (settings.after.length === 0) return { required: [], other: [], circle: undefined };
+  const { others } = situation;
   const missing = settings.after.filter(({ module }) => !runs(module, others));
   const circle = leadsOutOf(self, others);
   const waited = missing.filter(({ module }) => circle === undefined || !circle.includes(module));
@@ -141,8 +145,9 @@ interface Rule {
 
 const list = (names: readonly string[]): string => names.join(', ');
 
-function notRunning(names: readonly string[], others: readonly StartNotice[]): string | undefined {
+function notRunning(names: readonly string[], situation: TurnSituation): string | undefined {
   if (names.length === 0) return undefined;
+  const { others } = situation;
   const why = names.map((name) => {
     const known = others.some(({ module }) => module === name);
     return known ? name : `${name} (no module of this node answers to that name)`;
@@ -157,7 +162,7 @@ export const turnTable: readonly Rule[] = [
     means:
       'a VM in `after` with `required: true` does not run. Only that ends the wait, whatever the deadline',
     because: (situation) => {
-      const said = notRunning(missingDependencies(situation).required, situation.others);
+      const said = notRunning(missingDependencies(situation).required, situation);
       return said === undefined ? undefined : `${said} and must`;
     },
   },
@@ -165,7 +170,7 @@ export const turnTable: readonly Rule[] = [
     rule: 'dependency-not-running',
     action: 'wait',
     means: 'another VM in `after` does not run, on either node. At the latest `deadlineMs` ends the wait',
-    because: (situation) => notRunning(missingDependencies(situation).other, situation.others),
+    because: (situation) => notRunning(missingDependencies(situation).other, situation),
   },
   {
     rule: 'start-delay',
@@ -180,7 +185,7 @@ export const turnTable: readonly Rule[] = [
     rule: 'slots-taken',
     action: 'wait',
     means:
-      'as many VMs start as the node may start at the same time. A slot ends when its VM runs, with its module process, or after 30 s',
+      'as many VMs start as the node may start at the same time. A slot ends when its VM runs (its guest may still boot), with its module process, or after 30 s',
     because: ({ slots, concurrent, nowMs }) => {
       if (countedSlots(slots, nowMs) < concurrent) return undefined;
       const names = slots.flatMap(({ taken, holder }) =>

@@ -58,10 +58,13 @@ export class StartOrder {
   readonly #board: StartBoard;
   readonly #clock: Clock;
   readonly #events: StartOrderEvents;
+  #settings: StartSettings;
   /** Since when the VM is to start; `undefined`: it is not. */
   #wantedSinceMs: number | undefined;
   #phase: 'waiting' | 'ready';
   #afterRunSinceMs: number | undefined;
+  /** The start of the VM that ran at the peer; `undefined`: it was started here since. */
+  #movedFrom: string | undefined;
   #lookedAtOthersMs = Number.NEGATIVE_INFINITY;
   #failedTurns = 0;
   #slot: Slot | undefined;
@@ -78,7 +81,14 @@ export class StartOrder {
     this.#board = board;
     this.#clock = clock;
     this.#events = events;
+    this.#settings = options.settings;
     this.#phase = this.#firstPhase;
+  }
+
+  /** These count from the next look on; a VM that starts or runs is not touched. */
+  configure(settings: StartSettings): void {
+    this.#settings = settings;
+    this.#afterRunSinceMs = undefined;
   }
 
   /** Why the VM does not start yet, for people; `undefined`: it is not kept waiting. */
@@ -100,13 +110,14 @@ export class StartOrder {
 
   /** Tells the other modules what this one is about to do, and looks whether a VM was restarted that this one is restarted with. Several times a second. */
   look(): void {
+    this.#lookForLiveMove();
     this.#board.publish(this.#notice());
-    const { settings } = this.#options;
+    const settings = this.#settings;
     const nowMs = this.#board.nowMs();
     if (settings.after.length === 0 || nowMs - this.#lookedAtOthersMs < othersIntervalMs) return;
     this.#lookedAtOthersMs = nowMs;
     const others = this.#board.others();
-    this.#observeAfter(others, nowMs);
+    this.#observeAfter(() => others, nowMs);
     if (settings.restartWith) this.#lookForRestarts(others);
   }
 
@@ -145,26 +156,38 @@ export class StartOrder {
 
   /** Before the others were looked at. One that has nothing to wait for is seen as ready by those that come at the same time. */
   get #firstPhase(): 'waiting' | 'ready' {
-    const { after, delayMs } = this.#options.settings;
+    const { after, delayMs } = this.#settings;
     return after.length === 0 && delayMs === 0 ? 'ready' : 'waiting';
   }
 
-  #observeAfter(others: readonly StartNotice[], nowMs: number): void {
-    const allRun = this.#options.settings.after.every(({ module }) => runs(module, others));
+  #observeAfter(others: () => readonly StartNotice[], nowMs: number): void {
+    const allRun = this.#settings.after.every(({ module }) => runs(module, others()));
     this.#afterRunSinceMs = allRun ? (this.#afterRunSinceMs ?? nowMs) : undefined;
   }
 
   #situation(sinceMs: number): TurnSituation {
-    const { settings, concurrent } = this.#options;
+    const { concurrent } = this.#options;
+    const settings = this.#settings;
     const nowMs = this.#board.nowMs();
     // Said before the others are read: of two that come at the same time, each sees the other.
     this.#board.publish(this.#notice());
-    const others = this.#board.others();
+    let read: readonly StartNotice[] | undefined;
+    const others = (): readonly StartNotice[] => (read ??= this.#board.others());
     this.#observeAfter(others, nowMs);
     const self = { ...this.#notice(), sinceMs };
     const slots = this.#slots(nowMs);
     const afterRunSinceMs = this.#afterRunSinceMs;
-    const situation = { self, settings, others, slots, concurrent, nowMs, afterRunSinceMs };
+    const situation: TurnSituation = {
+      self,
+      settings,
+      slots,
+      concurrent,
+      nowMs,
+      afterRunSinceMs,
+      get others() {
+        return others();
+      },
+    };
     const missing = missingDependencies(situation);
     const waits = missing.required.length > 0 || missing.other.length > 0 || delayRestMs(situation) > 0;
     const phase = waits ? 'waiting' : 'ready';
@@ -192,15 +215,17 @@ export class StartOrder {
     this.#events.decided(decision.rule, 'wait with the start of the VM', decision.because);
   }
 
-  #hold(slot: Slot, { rule, because }: TurnDecision, { self, others, nowMs }: TurnSituation): void {
+  #hold(slot: Slot, { rule, because }: TurnDecision, situation: TurnSituation): void {
+    const { self, nowMs } = situation;
     this.#slot = slot;
+    this.#movedFrom = undefined;
     const waited = this.#waits !== undefined;
     this.#waits = undefined;
     this.#saidFor = undefined;
     this.#slotEnd = this.#clock.after(slotHeldMaxMs, () => this.#slotTimeIsOver());
     this.#board.recordVmStart({
       id: this.#options.newStartId(),
-      startedWith: startsOf(self, others),
+      startedWith: self.after.length === 0 ? {} : startsOf(self, situation.others),
     });
     this.#board.publish(this.#notice());
     const howLong = `; it waited ${((nowMs - self.sinceMs) / 1000).toFixed(1)} s`;
@@ -226,6 +251,15 @@ export class StartOrder {
     this.#slot = undefined;
   }
 
+  /** A VM that runs here without having been started here since it ran at the peer was moved live: it is the same start. */
+  #lookForLiveMove(): void {
+    const { vm, peerVmStart } = this.#events.facts();
+    if (vm === 'at-peer') this.#movedFrom = peerVmStart;
+    if (vm !== 'here' || this.#movedFrom === undefined) return;
+    this.#board.recordVmStart({ id: this.#movedFrom, startedWith: {} });
+    this.#movedFrom = undefined;
+  }
+
   #lookForRestarts(others: readonly StartNotice[]): void {
     const record = this.#board.vmStart();
     if (record === undefined || this.#events.facts().vm !== 'here') return;
@@ -239,7 +273,8 @@ export class StartOrder {
   }
 
   #notice(): StartNotice {
-    const { module, settings, needs } = this.#options;
+    const { module, needs } = this.#options;
+    const settings = this.#settings;
     const facts = this.#events.facts();
     const vmStart = this.vmStart;
     return {

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { vmFiles } from '../../hypervisors/qemu/qemu-hypervisor.ts';
 import { findVmProcess } from '../../hypervisors/vm-process.ts';
+import { silentLog } from '../../src/base/log.ts';
 import type { LabNode } from '../../src/lab/lab-layout.ts';
-import { modulePaths } from '../../src/config/runtime-paths.ts';
+import { modulePaths, startsDirectory } from '../../src/config/runtime-paths.ts';
+import { FileStartBoard } from '../../src/platform/start-board.ts';
 import { makeTempDirectory, type TempDirectory } from '../temp-directory.ts';
 import { until } from '../until.ts';
 import { ManyPairs } from './many-pairs.ts';
@@ -103,5 +105,44 @@ describe('VMs of one node', function () {
     expect(startedAt('app')).to.be.above(startedAt('db'));
     expect(await rules('B', 'app')).to.include('dependency-not-running');
     expect(await rules('B', 'big')).to.include('capacity-short');
+  });
+
+  it('a module is killed while its VM waits for a slot: the next process waits and starts it, and the others go on', async () => {
+    await many.lab.startMachine('A');
+    for (const module of many.modules) {
+      await until(`${module} answers on A`, () => many.status('A', module), waitMs);
+      await until(
+        `${module} is in sync`,
+        async () => (await many.status('B', module)).axes.link === 'in-sync',
+        waitMs,
+      );
+    }
+    const { runtimeDir } = many.lab.nodes.A;
+    const board = new FileStartBoard({
+      directory: startsDirectory(runtimeDir),
+      module: 'test',
+      vmStartFile: join(runtimeDir, 'test.vm-start.json'),
+      log: silentLog,
+    });
+    await many.lab.powerOff('B');
+    const slots = [board.takeSlot(2), board.takeSlot(2)];
+    const waits = (module: string) =>
+      until(
+        `${module} waits for a slot`,
+        async () => {
+          const { because, pid } = await many.status('A', module);
+          return because.includes('at most 2 of the VMs of this node start at the same time; now test, test')
+            ? pid
+            : undefined;
+        },
+        waitMs,
+      );
+    const pid = await waits('db');
+    process.kill(pid, 'SIGKILL');
+    await until('another process of db', async () => (await many.status('A', 'db')).pid !== pid, waitMs);
+    await waits('db');
+    expect(many.modules.map((module) => vm('A', module))).to.deep.equal([undefined, undefined, undefined]);
+    for (const slot of slots) slot?.release();
+    for (const module of many.modules) await runsOn('A', module);
   });
 });

@@ -70,7 +70,7 @@ class Node {
   /** This node became primary: the VM is to run. */
   want(...modules: readonly string[]): void {
     for (const module of modules) {
-      this.set(module, { serving: true, connected: false });
+      this.set(module, { serving: true, connected: false, vm: 'off' });
       if (this.orders.get(module)?.mayStart() === true) this.#start(module);
     }
   }
@@ -187,6 +187,33 @@ describe('the order of starts', () => {
     node.want('db');
     node.clock.advance(startMs + 1000);
     expect(node.restarted).to.deep.equal(['app: db, which it is restarted with, was started anew']);
+  });
+
+  it('C7: the one it names is moved live from one node to the other and back: it is not restarted', () => {
+    node.add('app', { after: [{ module: 'db', required: false }], restartWith: true });
+    node.add('db');
+    node.want('db', 'app');
+    node.clock.advance(3 * startMs);
+    const started = node.orders.get('db')?.vmStart;
+    expect(started).to.equal('start 1');
+    for (const facts of [
+      { vm: 'at-peer', serving: false, connected: true, peerVmStart: started },
+      { vm: 'here', serving: true, peerVmStart: undefined },
+    ] as const) {
+      node.set('db', facts);
+      node.clock.advance(2000);
+      expect(node.orders.get('db')?.vmStart).to.equal(started);
+    }
+    expect(node.restarted).to.deep.equal([]);
+  });
+
+  it('settings that change while a VM waits count at once', () => {
+    node.add('app', { after: [{ module: 'db', required: true }] });
+    node.want('app');
+    expect(node.sequence).to.deep.equal([]);
+    node.orders.get('app')?.configure(startDefaults);
+    node.clock.advance(100);
+    expect(node.sequence).to.deep.equal(['app']);
   });
 
   it('C7: two that are to be restarted with each other are left alone: there would be no end', () => {
