@@ -154,6 +154,8 @@ export class VmDriver implements VmPort {
           this.#resumedMs = this.#clock.nowMs();
           await this.#hypervisor.resume(wait(actionTimeoutMs));
         } else if (state === 'stopped') {
+          // First: what is not started must not keep others waiting.
+          if (this.#startedOnce) this.#refuseEndlessRestarts();
           // Whoever gives the turn says when it has come.
           if (!this.#turn.mayStart()) return true;
           await this.#start();
@@ -215,18 +217,20 @@ export class VmDriver implements VmPort {
     return true;
   }
 
+  #refuseEndlessRestarts(): void {
+    const now = this.#clock.nowMs();
+    this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
+    if (this.#restarts.length < restartsMax) return;
+    this.#events.trouble(
+      `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
+    );
+    throw new Error('the VM does not stay up');
+  }
+
   async #start(): Promise<void> {
     this.#restarting = false;
     if (this.#startedOnce) {
-      const now = this.#clock.nowMs();
-      this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
-      if (this.#restarts.length >= restartsMax) {
-        this.#events.trouble(
-          `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
-        );
-        throw new Error('the VM does not stay up');
-      }
-      this.#restarts.push(now);
+      this.#restarts.push(this.#clock.nowMs());
       const because = `the VM ended although it should run (restart ${this.#restarts.length} of ${restartsMax} in 24 hours)`;
       this.#events.decided('vm-ended', 'start the VM again', because);
     }

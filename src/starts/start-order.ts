@@ -65,6 +65,8 @@ export class StartOrder {
   #afterRunSinceMs: number | undefined;
   /** The start of the VM that ran at the peer; `undefined`: it was started here since. */
   #movedFrom: string | undefined;
+  /** The restart that was asked for: of which start of this VM, for which starts of others. */
+  #restartAsked = '';
   #lookedAtOthersMs = Number.NEGATIVE_INFINITY;
   #failedTurns = 0;
   #slot: Slot | undefined;
@@ -108,7 +110,7 @@ export class StartOrder {
     return [this.#notice(), ...this.#board.others()];
   }
 
-  /** Tells the other modules what this one is about to do, and looks whether a VM was restarted that this one is restarted with. Several times a second. */
+  /** Tells the other modules what this one is about to do, and looks after those that it depends on. Several times a second. */
   look(): void {
     this.#lookForLiveMove();
     this.#board.publish(this.#notice());
@@ -264,11 +266,14 @@ export class StartOrder {
     const record = this.#board.vmStart();
     if (record === undefined || this.#events.facts().vm !== 'here') return;
     const now = startsOf(this.#notice(), others);
+    // What it was started without and runs now is what it is with from now on.
+    const isNew = Object.keys(now).some((name) => !(name in record.startedWith));
+    if (isNew) this.#board.recordVmStart({ ...record, startedWith: { ...now, ...record.startedWith } });
     const restarted = restartedSince(record.startedWith, now);
-    const startedWith = { ...record.startedWith, ...now };
-    const changed = Object.keys(now).some((name) => record.startedWith[name] !== now[name]);
-    if (changed) this.#board.recordVmStart({ ...record, startedWith });
-    if (restarted.length === 0) return;
+    // The next start of this VM puts it right; a process that dies before leaves it to the next one.
+    const asked = JSON.stringify([record.id, ...restarted.map((name) => now[name])]);
+    if (restarted.length === 0 || asked === this.#restartAsked) return;
+    this.#restartAsked = asked;
     this.#events.restartVm(`${restarted.join(', ')}, which it is restarted with, was started anew`);
   }
 

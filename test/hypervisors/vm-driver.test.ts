@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import { SimulatedHypervisor } from '../../hypervisors/simulated/simulated-hypervisor.ts';
 import { SimulatedMachine } from '../../hypervisors/simulated/simulated-machine.ts';
-import { type StartTurn, VmDriver } from '../../modules/mirror/vm-driver.ts';
+import { restartsMax, type StartTurn, VmDriver } from '../../modules/mirror/vm-driver.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { VmState } from '../../src/cluster/mirror-ports.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
@@ -41,6 +41,7 @@ interface Driven {
   readonly turn: GivenTurn;
   /** Rules of its decisions. */
   readonly decisions: string[];
+  readonly troubles: (string | undefined)[];
   /** Resolves when the VM is in this state. */
   readonly seen: (state: VmState) => Promise<void>;
 }
@@ -51,10 +52,11 @@ async function stoppedVm(): Promise<Driven> {
   const hypervisor = new SimulatedHypervisor(machine);
   const turn = new GivenTurn();
   const decisions: string[] = [];
+  const troubles: (string | undefined)[] = [];
   const events = {
     vmChanged: (state: VmState) => waiting.get(state)?.(),
     decided: (rule: string) => void decisions.push(rule),
-    trouble: () => {},
+    trouble: (because: string | undefined) => void troubles.push(because),
   };
   const driver = new VmDriver(hypervisor, systemClock, silentLog, events, turn);
   const seen = (state: VmState): Promise<void> =>
@@ -62,7 +64,7 @@ async function stoppedVm(): Promise<Driven> {
       waiting.set(state, resolve);
     });
   await driver.adopt();
-  return { machine, driver, turn, decisions, seen };
+  return { machine, driver, turn, decisions, troubles, seen };
 }
 
 async function runningVm(): Promise<Driven> {
@@ -120,6 +122,19 @@ describe('a VM that starts in its turn', () => {
     await new Promise(setImmediate);
     expect(machine.startCount).to.equal(0);
     expect(turn.calls).to.deep.equal(['asked', 'ended']);
+    driver.close();
+  });
+
+  it('does not stay up and is not started any more: it asks for no turn', async () => {
+    const { machine, driver, turn, troubles } = await runningVm();
+    for (let starts = 2; starts <= 1 + restartsMax; starts += 1) {
+      machine.crash();
+      await until('it runs again', () => machine.startCount === starts && turn.calls.at(-1) === 'ended');
+    }
+    const asked = turn.calls.length;
+    machine.crash();
+    await until('somebody must look', () => troubles.at(-1)?.includes('is not started again') === true);
+    expect(turn.calls.length).to.equal(asked);
     driver.close();
   });
 

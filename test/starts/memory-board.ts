@@ -8,6 +8,8 @@ export class MemoryNode {
   readonly #notices = new Map<string, StartNotice>();
   readonly #slots: ({ readonly module: string; readonly sinceMs: number } | undefined)[] = [];
   readonly #working = new Map<string, object>();
+  /** Outlives the processes, like the VMs. */
+  readonly #vmStarts = new Map<string, VmStartRecord>();
   /** The most slots that were taken at the same time. */
   slotsTakenMax = 0;
 
@@ -38,7 +40,6 @@ export class MemoryNode {
   }
 
   board(module: string): StartBoard {
-    let record: VmStartRecord | undefined;
     const process = {};
     this.#working.set(module, process);
     const works = (): boolean => this.#working.get(module) === process;
@@ -62,9 +63,9 @@ export class MemoryNode {
         }
         return undefined;
       },
-      vmStart: () => record,
+      vmStart: () => this.#vmStarts.get(module),
       recordVmStart: (next) => {
-        record = next;
+        if (works()) this.#vmStarts.set(module, next);
       },
     };
   }

@@ -186,7 +186,18 @@ describe('the order of starts', () => {
     expect(node.restarted).to.deep.equal([]);
     node.want('db');
     node.clock.advance(startMs + 1000);
-    expect(node.restarted).to.deep.equal(['app: db, which it is restarted with, was started anew']);
+    const once = ['app: db, which it is restarted with, was started anew'];
+    expect(node.restarted).to.deep.equal(once);
+    // Its process dies before the VM was ended: the next one knows.
+    node.kill('app');
+    node.add('app', { after: [{ module: 'db', required: false }], restartWith: true });
+    node.clock.advance(2000);
+    expect(node.restarted).to.deep.equal([...once, ...once]);
+    // Started anew, it is with the new one.
+    node.set('app', { vm: 'off' });
+    node.want('app');
+    node.clock.advance(startMs + 2000);
+    expect(node.restarted).to.deep.equal([...once, ...once]);
   });
 
   it('C7: the one it names is moved live from one node to the other and back: it is not restarted', () => {
