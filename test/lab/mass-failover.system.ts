@@ -93,7 +93,5 @@ describe('a node with many VMs loses power', function () {
       const names = overtaken.map(({ module }) => module).join(', ');
       expect(overtaken.length, `${start.module} overtook ${names}`).to.be.below(concurrent);
     });
-    const first = starts.toSorted((a, b) => a.processMs - b.processMs)[0] as StartTimes;
-    expect(first.processMs - first.wantedMs, 'the first one waits for nobody for long').to.be.below(5000);
   });
 });
