@@ -63,6 +63,13 @@ export interface HypervisorHealth {
   readonly because: string;
 }
 
+/** What the VM takes of its host while it runs. */
+export interface VmNeeds {
+  readonly memoryBytes: number;
+  /** Virtual CPUs. */
+  readonly cpus: number;
+}
+
 /** The replicated definition of the VM. The adapter that wrote the text is the one that reads it. */
 export interface VmDefinition {
   readonly text: string;
@@ -107,6 +114,8 @@ export interface Hypervisor {
   /** Events in order. The result ends the subscription. A listener must not throw. */
   subscribe(listener: (event: HypervisorEvent) => void): () => void;
   health(wait: Wait): Promise<HypervisorHealth>;
+  /** By its definition, without asking anybody; `undefined`: it does not say. */
+  needs(): VmNeeds | undefined;
   /** Asks the hypervisor, not the memory of this object. */
   inspect(wait: Wait): Promise<VmInspection>;
   /** Replaces the definition; a running VM keeps its own until the next start. Errors: `config-invalid`. */

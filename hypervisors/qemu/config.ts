@@ -9,7 +9,7 @@ export const qemuDisksMax = 16;
 
 const memoryWanted = 'a size of memory in whole MiB (for example 512MiB or 4GiB)';
 
-const memory = z.string(memoryWanted).transform((text, context): number => {
+export const memorySchema = z.string(memoryWanted).transform((text, context): number => {
   const bytes = parseSize(text);
   if (bytes !== undefined && bytes >= memoryMinBytes && bytes <= memoryMaxBytes && bytes % 1024 ** 2 === 0) {
     return bytes;
@@ -17,6 +17,8 @@ const memory = z.string(memoryWanted).transform((text, context): number => {
   context.issues.push({ code: 'custom', message: memoryWanted, input: text });
   return z.NEVER;
 });
+
+export const cpusSchema = z.number().int().min(1).max(cpusMax).default(1);
 
 const absolutePath = z.string().startsWith('/', 'an absolute path');
 
@@ -35,8 +37,8 @@ export const qemuVmSchema = z.strictObject({
   kind: z.literal('qemu'),
   /** Program, looked up in `PATH` unless it is a path. */
   binary: z.string().min(1).default('qemu-system-x86_64'),
-  memory,
-  cpus: z.number().int().min(1).max(cpusMax).default(1),
+  memory: memorySchema,
+  cpus: cpusSchema,
   /** `auto`: KVM when a probe has shown that it runs code, else TCG, which is slow but works everywhere. */
   accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
   /** `-cpu`; default `host` with KVM, `qemu64` with TCG. */

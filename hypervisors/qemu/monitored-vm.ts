@@ -21,6 +21,7 @@ import type {
   StopReason,
   VmDefinition,
   VmInspection,
+  VmNeeds,
   VmState,
   Wait,
 } from '../port.ts';
@@ -58,6 +59,7 @@ export interface LaunchPlan {
   readonly kind: string;
   readonly reconnectsDisks: boolean;
   define(definition: VmDefinition): void;
+  needs(): VmNeeds | undefined;
   /** Errors: `hypervisor-unavailable`. */
   prepare(wait: Wait): Promise<Launch>;
   health(wait: Wait): Promise<HypervisorHealth>;
@@ -110,6 +112,10 @@ export class MonitoredVm implements Hypervisor {
 
   health(wait: Wait): Promise<HypervisorHealth> {
     return this.#options.plan.health(wait);
+  }
+
+  needs(): VmNeeds | undefined {
+    return this.#options.plan.needs();
   }
 
   async define(definition: VmDefinition): Promise<void> {

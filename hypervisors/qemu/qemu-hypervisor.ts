@@ -13,7 +13,7 @@ import { modulePaths } from '../../src/config/runtime-paths.ts';
 import { parseYaml } from '../../src/config/yaml-document.ts';
 import { checkSocketPath } from '../../src/platform/socket-path.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import type { Hypervisor, HypervisorHealth, VmDefinition, VolumeAttachment, Wait } from '../port.ts';
+import type { Hypervisor, HypervisorHealth, VmDefinition, VmNeeds, VolumeAttachment, Wait } from '../port.ts';
 import { runTool } from '../run-tool.ts';
 import { vmMark } from '../vm-process.ts';
 import { chooseAccelerator, probeAccelerator } from './accelerator.ts';
@@ -81,6 +81,10 @@ class QemuLaunchPlan implements LaunchPlan {
   define({ text }: VmDefinition): void {
     this.#config = parseYaml('the definition of the VM', text, qemuVmSchema);
     this.#accelerator = undefined;
+  }
+
+  needs(): VmNeeds {
+    return { memoryBytes: this.#config.memory, cpus: this.#config.cpus };
   }
 
   async prepare(wait: Wait): Promise<Launch> {

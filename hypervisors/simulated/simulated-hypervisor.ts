@@ -9,6 +9,7 @@ import type {
   HypervisorHealth,
   VmDefinition,
   VmInspection,
+  VmNeeds,
   VmState,
   Wait,
 } from '../port.ts';
@@ -54,6 +55,10 @@ export class SimulatedHypervisor implements Hypervisor {
     const works = this.#machine.faults.start !== 'fails';
     await this.#answer('to look at the hypervisor', wait);
     return { usable: works, because: works ? 'simulated' : 'starts fail, as the test wants' };
+  }
+
+  needs(): VmNeeds | undefined {
+    return this.#machine.needs;
   }
 
   async define(definition: VmDefinition): Promise<void> {

@@ -3,7 +3,7 @@
  * outlives the adapter objects that look at it, as a real VM does, and does what a test tells it to do wrong.
  */
 import type { Clock, Timer } from '../../src/base/clock.ts';
-import type { HypervisorEvent, PauseReason, StopReason, VmState } from '../port.ts';
+import type { HypervisorEvent, PauseReason, StopReason, VmNeeds, VmState } from '../port.ts';
 
 /** How long things take, ms. */
 export interface SimulatedDelays {
@@ -35,6 +35,8 @@ export class SimulatedMachine {
     destroy: 'works',
     monitor: 'works',
   };
+  /** What it takes of its host. */
+  needs: VmNeeds | undefined;
   readonly #watchers = new Set<(event: HypervisorEvent) => void>();
   #state: VmState = 'stopped';
   #pauseReason: PauseReason | undefined;

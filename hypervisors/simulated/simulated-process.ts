@@ -9,7 +9,7 @@ import type { Log } from '../../src/base/log.ts';
 import { parseYaml } from '../../src/config/yaml-document.ts';
 import { programPath } from '../../src/platform/program-path.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
-import type { Hypervisor, HypervisorHealth, VmDefinition, VolumeAttachment } from '../port.ts';
+import type { Hypervisor, HypervisorHealth, VmDefinition, VmNeeds, VolumeAttachment } from '../port.ts';
 import { type Launch, type LaunchPlan, MonitoredVm } from '../qemu/monitored-vm.ts';
 import { removeStaleMonitors, type VmFiles, vmFiles, type VmPlace } from '../qemu/qemu-hypervisor.ts';
 import { type SimulatedVmConfig, simulatedVmSchema } from './config.ts';
@@ -38,6 +38,11 @@ class SimulatedLaunchPlan implements LaunchPlan {
 
   define({ text }: VmDefinition): void {
     this.#config = parseYaml('the definition of the VM', text, simulatedVmSchema);
+  }
+
+  needs(): VmNeeds | undefined {
+    const { memory, cpus } = this.#config;
+    return memory === undefined ? undefined : { memoryBytes: memory, cpus };
   }
 
   async prepare(): Promise<Launch> {

@@ -50,6 +50,7 @@ import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish
 import { tellStateEvents } from './state-events.ts';
 import { openVerifyReports } from './verify-reports.ts';
 import { VmDriver } from './vm-driver.ts';
+import { VmStarts } from './vm-starts.ts';
 import { moduleVerbs, shownState } from './verbs.ts';
 
 interface OpenedMetadata {
@@ -67,6 +68,7 @@ export class MirrorModule {
   readonly mirror: Mirror;
   /** Puts the certificates to use that the files hold now. Throws `WorldError`; then nothing has been changed. */
   readonly rereadCertificates: () => CertificatesInUse;
+  readonly starts: VmStarts;
   readonly #log: Log;
   readonly #exports = new ExportTable();
   readonly #listeners: NbdListener[] = [];
@@ -141,20 +143,29 @@ export class MirrorModule {
       { clusterId: config.clusterId, moduleId: config.moduleId, node: node.node },
       config.volumes.map(({ file, sizeBytes }) => ({ file: file[node.node] as string, sizeBytes })),
     );
-    this.#driver =
-      hypervisor === undefined
-        ? undefined
-        : new VmDriver(hypervisor, systemClock, log, {
-            vmChanged: (state) => {
-              // A VM that runs keeps the definition with which it was started.
-              if (state === 'stopped' || state === 'starting') this.#takeVm();
-              this.mirror.vmChanged(state);
-            },
-            decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
-            trouble: (because) => {
-              this.mirror.trouble = because;
-            },
-          });
+    this.starts = new VmStarts({
+      config,
+      node,
+      clock: systemClock,
+      log,
+      needs: hypervisor?.needs(),
+      mirror: () => this.mirror,
+      turnCame: () => this.#driver?.turnCame(),
+      restartVm: (rule, because) => this.#driver?.restart(rule, because),
+    });
+    const vmEvents = {
+      vmChanged: (state: VmState) => {
+        // A VM that runs keeps the definition with which it was started.
+        if (state === 'stopped' || state === 'starting') this.#takeVm();
+        this.mirror.vmChanged(state);
+      },
+      decided: (rule: string, action: string, because: string) =>
+        this.mirror.decisions.add(rule, action, because),
+      trouble: (because: string | undefined) => {
+        this.mirror.trouble = because;
+      },
+    };
+    this.#driver = hypervisor && new VmDriver(hypervisor, systemClock, log, vmEvents, this.starts);
     const record = new DiskFileRecord(
       config.metadata[node.node] as string,
       config.volumes.map(({ name, file }, index) => {
@@ -272,6 +283,7 @@ export class MirrorModule {
     const { config, applied, waiting } = takeLiveKeys(this.#config, wanted);
     this.#config = config;
     this.#file = file;
+    this.starts.configure(config.start);
     const keys = (changes: Reconfigured['applied']): string[] => changes.map(({ key }) => key);
     this.#log.info('reconfigured', { applied: keys(applied), waiting: keys(waiting) });
     return { applied, waiting };
@@ -284,6 +296,7 @@ export class MirrorModule {
   async run(): Promise<void> {
     const vm: VmState = this.#driver === undefined ? 'none' : await this.#driver.adopt();
     this.mirror.vm = vm;
+    this.starts.begin();
     this.#serve(false, 'this node is not primary');
     this.#control = await ControlServer.listen({
       path: this.paths.control,

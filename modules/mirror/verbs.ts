@@ -11,6 +11,7 @@ import type { Endpoint } from '../../src/config/link-config.ts';
 import { networksOf } from '../../src/config/module-config.ts';
 import { dirtyBytes } from '../../src/engine/resync-source.ts';
 import { noArgs, verb, type VerbTable } from '../../src/platform/control-socket.ts';
+import { withStart } from '../../src/starts/show-start.ts';
 import type { MirrorModule } from './mirror-module.ts';
 import type { ShownState } from './state-events.ts';
 
@@ -160,8 +161,8 @@ function namedSplit(split: SplitStatus | undefined, name: string): SplitStatus |
 }
 
 /** What people read first. */
-export function shownState({ mirror, config }: MirrorModule): ShownState {
-  const derived = deriveState(mirror);
+export function shownState({ mirror, config, starts }: MirrorModule): ShownState {
+  const derived = withStart(deriveState(mirror), starts.status);
   return { ...derived, because: withVmName(derived.because, config.name), axes: axesOf(mirror) };
 }
 
@@ -199,6 +200,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     sideFiles: module.sideFiles(),
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
     fence: mirror.fencing.status,
+    start: module.starts.status,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

@@ -26,26 +26,40 @@ export interface VmDriverEvents {
   trouble(because: string | undefined): void;
 }
 
+/** Lets a VM start in its turn. */
+export interface StartTurn {
+  /** Whether the VM may start now; asks for its turn if not. */
+  mayStart(): boolean;
+  /** The VM runs, or is not to start any more. Idempotent. */
+  end(): void;
+}
+
 export class VmDriver implements VmPort {
   readonly #hypervisor: Hypervisor;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #events: VmDriverEvents;
+  readonly #turn: StartTurn;
   #wish: VmWish = 'as-is';
   #working = false;
   /** Ends the wait for a guest that shuts down. */
   #shutdown: AbortController | undefined;
   #again: Timer | undefined;
   #startedOnce = false;
+  /** Something new is to be done when the action that runs has ended. */
+  #askedAgain = false;
+  /** The VM ends to be started again. */
+  #restarting = false;
   #restarts: number[] = [];
   #lastProblem = '';
   #resumedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(hypervisor: Hypervisor, clock: Clock, log: Log, events: VmDriverEvents) {
+  constructor(hypervisor: Hypervisor, clock: Clock, log: Log, events: VmDriverEvents, turn: StartTurn) {
     this.#hypervisor = hypervisor;
     this.#clock = clock;
     this.#log = log;
     this.#events = events;
+    this.#turn = turn;
   }
 
   /** Finds a VM that an earlier process left running. Before the rules begin. */
@@ -69,27 +83,52 @@ export class VmDriver implements VmPort {
     if (this.#wish === wish) return;
     this.#log.info('vm-wish', { wish, because });
     this.#wish = wish;
-    if (wish !== 'running') this.#startedOnce = false;
+    if (wish !== 'running') {
+      this.#startedOnce = false;
+      this.#restarting = false;
+      this.#turn.end();
+    }
     // These may not wait for a guest that takes its time: the peer may be waiting for the VM to be off.
     if (wish === 'destroyed' || wish === 'paused') this.#shutdown?.abort();
     this.#kick();
   }
 
+  /** The VM that was refused a start may start now. */
+  turnCame(): void {
+    this.#lookAgain();
+  }
+
+  /** Shuts the VM down and starts it again, if it runs and is to run. */
+  restart(rule: string, because: string): void {
+    if (this.#wish !== 'running' || this.#restarting || this.#hypervisor.state() !== 'running') return;
+    this.#events.decided(rule, 'restart the VM', because);
+    this.#restarting = true;
+    this.#lookAgain();
+  }
+
   close(): void {
     this.#again?.cancel();
+    this.#turn.end();
     this.#wish = 'as-is';
     this.#hypervisor.close();
+  }
+
+  /** There is something new to do that no event of the hypervisor will tell of: also when an action is just ending. */
+  #lookAgain(): void {
+    if (this.#working) this.#askedAgain = true;
+    else this.#kick();
   }
 
   #kick(): void {
     if (this.#working) return;
     this.#working = true;
     this.#again?.cancel();
+    this.#askedAgain = false;
     const wish = this.#wish;
     this.#work(wish).then(
       (done) => {
         this.#working = false;
-        if (this.#wish !== wish) this.#kick();
+        if (this.#wish !== wish || this.#askedAgain) this.#kick();
         else if (!done) this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
       },
       (error: unknown) => {
@@ -97,7 +136,8 @@ export class VmDriver implements VmPort {
         const because = error instanceof Error ? error.message : String(error);
         if (because !== this.#lastProblem) this.#log.warn('vm-action-failed', { wish, because });
         this.#lastProblem = because;
-        this.#again = this.#clock.after(this.#wish === wish ? retryDelayMs : 0, () => this.#kick());
+        const isNew = this.#wish !== wish || this.#askedAgain;
+        this.#again = this.#clock.after(isNew ? 0 : retryDelayMs, () => this.#kick());
       },
     );
   }
@@ -109,13 +149,22 @@ export class VmDriver implements VmPort {
     if (state === 'unknown') state = (await this.#hypervisor.inspect(wait(actionTimeoutMs))).state;
     switch (wish) {
       case 'running':
-        if (state === 'running') return this.#reached();
-        if (state === 'paused') {
+        if (state === 'running' && this.#restarting) {
+          await this.#end(wish);
+          this.#askedAgain = true;
+        } else if (state === 'running') return this.#reached();
+        else if (state === 'paused') {
           // A disk that still has no room pauses it again at once.
           if (this.#clock.nowMs() - this.#resumedMs < resumeIntervalMs) return false;
           this.#resumedMs = this.#clock.nowMs();
           await this.#hypervisor.resume(wait(actionTimeoutMs));
-        } else if (state === 'stopped') await this.#start();
+        } else if (state === 'stopped') {
+          // First: what is not started must not keep others waiting.
+          if (this.#startedOnce) this.#refuseEndlessRestarts();
+          // Whoever gives the turn says when it has come.
+          if (!this.#turn.mayStart()) return true;
+          await this.#start();
+        }
         break;
       case 'paused':
         if (state === 'paused' || state === 'stopped') return this.#reached();
@@ -124,14 +173,7 @@ export class VmDriver implements VmPort {
       case 'stopped-gracefully':
         if (state === 'stopped') return this.#reached();
         if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
-        if ((await this.#shutDown()) === 'still-running' && this.#wish === wish) {
-          this.#events.decided(
-            'shutdown-timeout',
-            'destroy the VM',
-            `the guest did not shut down in ${shutdownTimeoutMs} ms`,
-          );
-          await this.#hypervisor.destroy(wait(actionTimeoutMs));
-        }
+        await this.#end(wish);
         break;
       case 'destroyed':
         if (state === 'stopped') return this.#reached();
@@ -139,6 +181,18 @@ export class VmDriver implements VmPort {
         break;
     }
     return this.#wish === wish && this.#isReached(wish) ? this.#reached() : false;
+  }
+
+  /** Shuts the guest down; one that takes too long is destroyed, unless something else is wanted meanwhile. */
+  async #end(wish: VmWish): Promise<void> {
+    if ((await this.#shutDown()) === 'still-running' && this.#wish === wish) {
+      const because = `the guest did not shut down in ${shutdownTimeoutMs} ms`;
+      this.#events.decided('shutdown-timeout', 'destroy the VM', because);
+      await this.#hypervisor.destroy(wait(actionTimeoutMs));
+    }
+    // What ends because it was asked to is no VM that does not stay up.
+    this.#startedOnce = false;
+    this.#restarting = false;
   }
 
   async #shutDown(): Promise<'stopped' | 'still-running'> {
@@ -160,22 +214,28 @@ export class VmDriver implements VmPort {
   #reached(): boolean {
     this.#lastProblem = '';
     // Also a VM that was adopted: when it ends from now on, that is a restart.
-    if (this.#wish === 'running') this.#startedOnce = true;
+    if (this.#wish === 'running') {
+      this.#startedOnce = true;
+      this.#turn.end();
+    }
     this.#events.vmChanged(this.#hypervisor.state());
     return true;
   }
 
+  #refuseEndlessRestarts(): void {
+    const now = this.#clock.nowMs();
+    this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
+    if (this.#restarts.length < restartsMax) return;
+    this.#events.trouble(
+      `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
+    );
+    throw new Error('the VM does not stay up');
+  }
+
   async #start(): Promise<void> {
+    this.#restarting = false;
     if (this.#startedOnce) {
-      const now = this.#clock.nowMs();
-      this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
-      if (this.#restarts.length >= restartsMax) {
-        this.#events.trouble(
-          `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
-        );
-        throw new Error('the VM does not stay up');
-      }
-      this.#restarts.push(now);
+      this.#restarts.push(this.#clock.nowMs());
       const because = `the VM ended although it should run (restart ${this.#restarts.length} of ${restartsMax} in 24 hours)`;
       this.#events.decided('vm-ended', 'start the VM again', because);
     }

@@ -109,6 +109,16 @@ export interface FenceStatus {
     | undefined;
 }
 
+/** The start of the VM among those of its node, and whether the other node could start it. */
+export interface StartStatus {
+  readonly priority: number;
+  readonly after: readonly string[];
+  /** Why the VM does not start yet; `undefined`: it is not kept waiting. */
+  readonly waits: string | undefined;
+  /** Which node could not start it, and why; `undefined`: both could, as far as is known. */
+  readonly capacity: string | undefined;
+}
+
 /** One network between the two nodes. */
 export interface NetworkStatus {
   /** Counts from 1, in the order of the configuration. */
@@ -191,6 +201,7 @@ export interface ModuleStatus {
   readonly sideFiles?: readonly string[];
   /** `undefined`: no fence is configured. */
   readonly fence: FenceStatus | undefined;
+  readonly start?: StartStatus;
   readonly counters: Readonly<Record<string, number>>;
   /** Newest first. */
   readonly decisions: readonly (Decision<string> & { readonly at: string })[];

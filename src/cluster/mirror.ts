@@ -16,7 +16,7 @@ import { forEachReplica, Replica } from '../engine/replica.ts';
 import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
-import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
+import { commonProtocol, type FrameHeader, linkProtocolVersions } from '../link/frames.ts';
 import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
 import { type AloneSituation, decideAlone, type PeerSight } from './decide-alone.ts';
@@ -46,6 +46,7 @@ import { decideRunLimitMs } from './run-limit.ts';
 import { Resolve } from './resolve.ts';
 import { frozenBecause, SplitBrain } from './split-brain.ts';
 import { Verify } from './verify.ts';
+import { VmReports } from './vm-reports.ts';
 
 /** How often the situation is looked at when nothing happens. */
 export const evaluateIntervalMs = 100;
@@ -69,6 +70,7 @@ export class Mirror {
   readonly splitBrain: SplitBrain;
   readonly resolve: Resolve;
   readonly forcedStart: ForcedStart;
+  readonly vmReports = new VmReports(() => this.session.channel);
   state: PersistentState;
   run: 'started' | 'stopped' = 'stopped';
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
@@ -132,6 +134,7 @@ export class Mirror {
     this.session = new LinkSession(ports.transports, clock, link, {
       opened: (channel) => {
         this.linkProblem = '';
+        this.vmReports.forget();
         this.pairing.opened(channel);
         this.disk.linkOpened();
         this.claims.peerIsBack();
@@ -143,6 +146,7 @@ export class Mirror {
       lost: (because) => {
         this.linkProblem = because;
         ports.log.warn('link-lost', { because });
+        this.vmReports.forget();
         this.repair.stop();
         this.claims.peerIsLost();
         this.pairing.lost();
@@ -436,7 +440,7 @@ export class Mirror {
     const { state } = this;
     return {
       type: 'hello',
-      protocols: [linkProtocolVersion],
+      protocols: [...linkProtocolVersions],
       clusterId: state.clusterId,
       moduleId: state.moduleId,
       self: state.self,
@@ -668,6 +672,7 @@ export class Mirror {
         const mismatch = this.#mismatch(message);
         if (mismatch === undefined) {
           this.peerFacts.observe(message.facts);
+          this.vmReports.peerSpeaks(message.protocols);
           return this.pairing.control(message);
         }
         // The peer closes when it has read why; closing here could lose the sentence.
@@ -678,6 +683,9 @@ export class Mirror {
       case 'refuse':
         this.linkProblem = message.because;
         return `a refusal: ${message.because}`;
+      case 'vm-report':
+        this.vmReports.observe(message);
+        return undefined;
       case 'facts':
       case 'facts-request':
         this.peerFacts.control(message);
@@ -713,8 +721,8 @@ export class Mirror {
 
   #mismatch(hello: Hello): string | undefined {
     const { state } = this;
-    if (!hello.protocols.includes(linkProtocolVersion))
-      return `wanted link protocol ${linkProtocolVersion}; found ${hello.protocols.join(', ')}`;
+    if (commonProtocol(hello.protocols) === undefined)
+      return `wanted link protocol ${linkProtocolVersions.join(' or ')}; found ${hello.protocols.join(', ')}`;
     if (hello.clusterId !== state.clusterId)
       return `wanted a module of cluster ${state.clusterId}; found one of ${hello.clusterId}`;
     if (hello.moduleId !== state.moduleId) return `wanted module ${state.moduleId}; found ${hello.moduleId}`;

@@ -7,10 +7,12 @@ import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { volumesMax } from '../disk/state.ts';
 import type { PingAddress } from '../platform/ping.ts';
+import type { StartSettings } from '../starts/start-settings.ts';
 import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
 import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
 import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
 import { sizeSchema } from './size.ts';
+import { resolveStart, startSchema } from './start-config.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
 import { readYamlFile } from './yaml-file.ts';
 
@@ -67,6 +69,8 @@ export interface ModuleConfig {
   readonly failover: boolean;
   /** Limit of resyncs in bytes per second; `undefined`: none. */
   readonly resyncBytesPerSecondMax: number | undefined;
+  /** When the VM starts, among the VMs of its node. */
+  readonly start: StartSettings;
   readonly vm: VmConfig;
 }
 
@@ -120,6 +124,7 @@ function documentSchema(vm: z.ZodType) {
     preferred: z.string('a node name').optional(),
     failover: z.enum(['on', 'off']).default('on'),
     resync: z.strictObject({ maxMibPerSecond: mibPerSecond.optional() }).default({}),
+    start: startSchema(shortName).prefault({}),
     vm: vm.default({ kind: 'none' }),
   });
 }
@@ -190,6 +195,7 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     failover: document.failover === 'on',
     resyncBytesPerSecondMax:
       document.resync.maxMibPerSecond === undefined ? undefined : document.resync.maxMibPerSecond * 1024 ** 2,
+    start: resolveStart(document.start, document.module.name, complain),
     vm: document.vm as VmConfig,
   };
 }

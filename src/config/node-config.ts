@@ -9,6 +9,7 @@ import { WorldError } from '../base/errors.ts';
 import { type BootId, hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
 import { type Endpoint, endpoint } from './link-config.ts';
 import { agentSocket, supervisorSocket } from './runtime-paths.ts';
+import { type StartsConfig, startsSchema } from './start-config.ts';
 import { readYamlFile } from './yaml-file.ts';
 
 const absolutePath = z.string('an absolute path').refine(isAbsolute, 'an absolute path');
@@ -54,6 +55,7 @@ export interface NodeConfig {
   readonly configDir: string;
   readonly supervisor: { readonly controlSocket: string };
   readonly agent: AgentConfig;
+  readonly starts: StartsConfig;
 }
 
 const addresses = `1 to ${agentAddressesMax} addresses`;
@@ -84,6 +86,7 @@ export const nodeConfigSchema: z.ZodType<NodeConfig> = z
     configDir: absolutePath.default(defaultConfigDir),
     supervisor: z.strictObject({ controlSocket: absolutePath.optional() }).default({}),
     agent: agentSchema.prefault({}),
+    starts: startsSchema.prefault({}),
   })
   .transform(
     ({ version: _version, supervisor, agent, modulesDir, ...rest }): NodeConfig => ({

@@ -15,6 +15,13 @@ export interface ModulePaths {
   readonly doubtMark: string;
   /** Monitor of a QEMU guest that only the supervisor uses. */
   readonly supervisorMonitor: string;
+  /** The last cold start of the VM on this node. */
+  readonly vmStart: string;
+}
+
+/** What the modules of a node tell each other of the starts of their VMs, and the slots for them. */
+export function startsDirectory(runtimeDir: string): string {
+  return join(runtimeDir, 'starts');
 }
 
 /** Control socket of the supervisor, unless its configuration names another. */
@@ -37,6 +44,7 @@ export function modulePaths(runtimeDir: string, module: string): ModulePaths {
     processRecord: file('process.json'),
     doubtMark: file('disk-doubt'),
     supervisorMonitor: file('qmp-supervisor.sock'),
+    vmStart: file('vm-start.json'),
   };
 }
 

@@ -106,6 +106,8 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
       supervisor: { controlSocket: layout.supervisorSocket },
       stateDir: layout.stateDir,
       ...agentKeys(record, node),
+      // Both nodes look at the memory of one machine.
+      starts: { memoryReserve: 0 },
     });
   }
   const witness = witnessLayout(directory);

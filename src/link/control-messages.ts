@@ -144,10 +144,21 @@ const message = z.discriminatedUnion('type', [
   /** What do you hold now? / This. For display only, in every phase: nothing is decided by it. */
   z.strictObject({ type: z.literal('facts-request') }),
   z.strictObject({ type: z.literal('facts'), facts: copyFacts, coveredBytes: z.number().int().min(0) }),
+  /**
+   * Whether the VM runs at the sender, which of its cold starts that is, and why the sender's host could not run it if it had to; again with each
+   * change. For people and for the order of starts: nothing about who may write is decided by it.
+   */
+  z.strictObject({
+    type: z.literal('vm-report'),
+    runs: z.boolean(),
+    start: z.string().max(64).optional(),
+    problem: z.string().max(500).optional(),
+  }),
   /** Why the sender closes the connection for good; shown to the operator on both sides. */
   z.strictObject({ type: z.literal('refuse'), because: z.string() }),
 ]);
 export type ControlMessage = z.infer<typeof message>;
+export type VmReport = Extract<ControlMessage, { type: 'vm-report' }>;
 
 /** A control message is small; a bigger one is not ours. */
 export const controlBytesMax = 64 * 1024;

@@ -156,13 +156,23 @@ export function lockWholeFile(fd: number): boolean {
   throw new SystemCallError('fcntl', code);
 }
 
-/** Process that holds a conflicting lock, when the kernel knows: it does for POSIX locks, not for descriptor locks. */
-export function lockOwner(fd: number): number | undefined {
+/** The lock that would keep this descriptor from locking the whole file: the process that holds it, 0 when the kernel does not say. */
+function conflictingLock(fd: number): number | undefined {
   const lock = Buffer.alloc(flockBytes);
   lock.writeInt16LE(lockTypes.write, 0);
-  if (libc().fcntl(fd, lockCommands.get, lock) !== 0) return undefined;
-  const processId = lock.readInt32LE(24);
-  return lock.readInt16LE(0) !== lockTypes.unlocked && processId > 0 ? processId : undefined;
+  if (libc().fcntl(fd, lockCommands.get, lock) !== 0 || lock.readInt16LE(0) === lockTypes.unlocked)
+    return undefined;
+  return Math.max(0, lock.readInt32LE(24));
+}
+
+/** Process that holds a conflicting lock, when the kernel knows: it does for POSIX locks, not for descriptor locks. */
+export function lockOwner(fd: number): number | undefined {
+  return conflictingLock(fd) || undefined;
+}
+
+/** Whether another descriptor, of any process, holds a lock on a part of the file. Takes none. */
+export function isLockedElsewhere(fd: number): boolean {
+  return conflictingLock(fd) !== undefined;
 }
 
 const cannotClone = ['ENOTSUP', 'EXDEV', 'EINVAL', 'ENOTTY', 'ENOSYS'];

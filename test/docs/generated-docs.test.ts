@@ -16,6 +16,7 @@ import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
 import { changeClasses, moduleKeyRules } from '../../src/config/module-change.ts';
 import { timerProfiles } from '../../src/config/timers.ts';
 import { FrameType } from '../../src/link/frames.ts';
+import { turnTable } from '../../src/starts/decide-turn.ts';
 import { forEachSituation, timers } from '../cluster/alone-universe.ts';
 import { forEachPair } from '../cluster/resync-universe.ts';
 import { answers, copies, startOf } from '../cluster/start-universe.ts';
@@ -166,6 +167,16 @@ function headRows(): string {
   return markdownTable(['#', 'rule', 'verdict', 'in words'], rows);
 }
 
+function turnRows(): string {
+  const rows = turnTable.map(({ rule, action, means }, index) => [
+    String(index + 1),
+    code(rule),
+    action === 'wait' ? 'wait' : 'start',
+    means,
+  ]);
+  return markdownTable(['#', 'rule', 'the VM is to', 'when, and what ends it'], rows);
+}
+
 const generated: readonly [string, string, () => string][] = [
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
@@ -173,6 +184,7 @@ const generated: readonly [string, string, () => string][] = [
   ['docs/failover.md', 'timers', timerRows],
   ['docs/configuration.md', 'change classes', changeClassRows],
   ['docs/configuration.md', 'head table', headRows],
+  ['docs/failover.md', 'turn table', turnRows],
   [
     'docs/error-catalogue.md',
     'error codes',

@@ -2,10 +2,11 @@
 import { expect } from 'chai';
 import { SimulatedHypervisor } from '../../hypervisors/simulated/simulated-hypervisor.ts';
 import { SimulatedMachine } from '../../hypervisors/simulated/simulated-machine.ts';
-import { VmDriver } from '../../modules/mirror/vm-driver.ts';
+import { restartsMax, type StartTurn, VmDriver } from '../../modules/mirror/vm-driver.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { VmState } from '../../src/cluster/mirror-ports.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
+import { until } from '../until.ts';
 
 /** Its guest does nothing when the power button is pressed. */
 class DeafMachine extends SimulatedMachine {
@@ -19,31 +20,59 @@ class DeafMachine extends SimulatedMachine {
   }
 }
 
+/** A turn that the test gives. */
+class GivenTurn implements StartTurn {
+  may = true;
+  readonly calls: string[] = [];
+
+  mayStart(): boolean {
+    this.calls.push('asked');
+    return this.may;
+  }
+
+  end(): void {
+    if (this.calls.at(-1) !== 'ended') this.calls.push('ended');
+  }
+}
+
 interface Driven {
   readonly machine: DeafMachine;
   readonly driver: VmDriver;
+  readonly turn: GivenTurn;
+  /** Rules of its decisions. */
+  readonly decisions: string[];
+  readonly troubles: (string | undefined)[];
   /** Resolves when the VM is in this state. */
   readonly seen: (state: VmState) => Promise<void>;
 }
 
-async function runningVm(): Promise<Driven> {
+async function stoppedVm(): Promise<Driven> {
   const machine = new DeafMachine(systemClock, { startMs: 1, callMs: 1 });
   const waiting = new Map<VmState, () => void>();
   const hypervisor = new SimulatedHypervisor(machine);
-  const driver = new VmDriver(hypervisor, systemClock, silentLog, {
-    vmChanged: (state) => waiting.get(state)?.(),
-    decided: () => {},
-    trouble: () => {},
-  });
+  const turn = new GivenTurn();
+  const decisions: string[] = [];
+  const troubles: (string | undefined)[] = [];
+  const events = {
+    vmChanged: (state: VmState) => waiting.get(state)?.(),
+    decided: (rule: string) => void decisions.push(rule),
+    trouble: (because: string | undefined) => void troubles.push(because),
+  };
+  const driver = new VmDriver(hypervisor, systemClock, silentLog, events, turn);
   const seen = (state: VmState): Promise<void> =>
     new Promise((resolve) => {
       waiting.set(state, resolve);
     });
   await driver.adopt();
-  const running = seen('running');
-  driver.want('running', 'this node is primary');
+  return { machine, driver, turn, decisions, troubles, seen };
+}
+
+async function runningVm(): Promise<Driven> {
+  const driven = await stoppedVm();
+  const running = driven.seen('running');
+  driven.driver.want('running', 'this node is primary');
   await running;
-  return { machine, driver, seen };
+  return driven;
 }
 
 describe('a VM whose guest takes its time to shut down', () => {
@@ -63,4 +92,98 @@ describe('a VM whose guest takes its time to shut down', () => {
       machine.stop('destroyed');
     });
   }
+});
+
+describe('a VM that starts in its turn', () => {
+  it('waits for its turn, starts when it has come, and ends its turn when it runs', async () => {
+    const { machine, driver, turn, seen } = await stoppedVm();
+    turn.may = false;
+    driver.want('running', 'this node is primary');
+    expect(turn.calls).to.deep.equal(['asked']);
+    expect(machine.startCount).to.equal(0);
+    turn.may = true;
+    const running = seen('running');
+    driver.turnCame();
+    await running;
+    expect(machine.startCount).to.equal(1);
+    await until('its turn ends', () => turn.calls.at(-1) === 'ended');
+    expect(turn.calls).to.deep.equal(['asked', 'asked', 'ended']);
+    driver.close();
+  });
+
+  it('is not to run any more while it waits: it gives its turn back, and a late word starts nothing', async () => {
+    const { machine, driver, turn } = await stoppedVm();
+    turn.may = false;
+    driver.want('running', 'this node is primary');
+    driver.want('destroyed', 'the arbiter named the other node');
+    expect(turn.calls).to.deep.equal(['asked', 'ended']);
+    turn.may = true;
+    driver.turnCame();
+    await new Promise(setImmediate);
+    expect(machine.startCount).to.equal(0);
+    expect(turn.calls).to.deep.equal(['asked', 'ended']);
+    driver.close();
+  });
+
+  it('does not stay up and is not started any more: it asks for no turn', async () => {
+    const { machine, driver, turn, troubles } = await runningVm();
+    for (let starts = 2; starts <= 1 + restartsMax; starts += 1) {
+      machine.crash();
+      await until('it runs again', () => machine.startCount === starts && turn.calls.at(-1) === 'ended');
+    }
+    const asked = turn.calls.length;
+    machine.crash();
+    await until('somebody must look', () => troubles.at(-1)?.includes('is not started again') === true);
+    expect(turn.calls.length).to.equal(asked);
+    driver.close();
+  });
+
+  it('runs already, when its module is started again: it asks for no turn', async () => {
+    const { machine, driver } = await runningVm();
+    driver.close();
+    const next = new GivenTurn();
+    let told: () => void = () => {};
+    const reached = new Promise<void>((resolve) => {
+      told = resolve;
+    });
+    const events = { vmChanged: () => told(), decided: () => {}, trouble: () => {} };
+    const again = new VmDriver(new SimulatedHypervisor(machine), systemClock, silentLog, events, next);
+    await again.adopt();
+    again.want('running', 'this node is primary');
+    await reached;
+    expect(next.calls).to.not.include('asked');
+    expect(machine.startCount).to.equal(1);
+    again.close();
+  });
+});
+
+describe('a VM that is restarted', () => {
+  it('is shut down and started again, which is no VM that does not stay up', async () => {
+    const { machine, driver, decisions, seen } = await runningVm();
+    const stopped = seen('stopped');
+    driver.restart('restart-with', 'db was started anew');
+    await machine.pressed;
+    const running = seen('running');
+    machine.stop('guest-shutdown');
+    await stopped;
+    await running;
+    expect(machine.startCount).to.equal(2);
+    expect(decisions).to.deep.equal(['restart-with']);
+    driver.close();
+  });
+
+  it('is to be paused meanwhile: it is, and is not started again', async () => {
+    const { machine, driver, seen } = await runningVm();
+    driver.restart('restart-with', 'db was started anew');
+    await machine.pressed;
+    const paused = seen('paused');
+    driver.want('paused', 'the peer was lost');
+    await paused;
+    expect(machine.state).to.equal('paused');
+    const running = seen('running');
+    driver.want('running', 'this node is primary');
+    await running;
+    expect(machine.startCount).to.equal(1);
+    driver.close();
+  });
 });

@@ -93,6 +93,15 @@ const message: fc.Arbitrary<ControlMessage> = fc.oneof(
     examinedBytes: count,
     sentBytes: count,
   }),
+  fc.record(
+    {
+      type: fc.constant('vm-report' as const),
+      runs: fc.boolean(),
+      start: id,
+      problem: text,
+    },
+    { requiredKeys: ['type', 'runs'] },
+  ) as fc.Arbitrary<ControlMessage>,
 );
 
 const encoder = new TextEncoder();
