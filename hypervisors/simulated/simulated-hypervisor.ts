@@ -3,6 +3,7 @@ import { WorldError } from '../../src/base/errors.ts';
 import { actionFailed, Deadline } from '../deadline.ts';
 import { EventStream } from '../event-stream.ts';
 import type {
+  GuestPulse,
   Hypervisor,
   HypervisorCapabilities,
   HypervisorEvent,
@@ -21,6 +22,7 @@ export class SimulatedHypervisor implements Hypervisor {
   readonly capabilities: HypervisorCapabilities = {
     saveRestore: undefined,
     liveMigration: undefined,
+    guestPulse: (wait) => this.#guestPulse(wait),
     reconnectsDisks: true,
   };
   readonly #machine: SimulatedMachine;
@@ -54,6 +56,15 @@ export class SimulatedHypervisor implements Hypervisor {
     const works = this.#machine.faults.start !== 'fails';
     await this.#answer('to look at the hypervisor', wait);
     return { usable: works, because: works ? 'simulated' : 'starts fail, as the test wants' };
+  }
+
+  async #guestPulse({ timeoutMs }: Wait): Promise<GuestPulse> {
+    const { delays, faults } = this.#machine;
+    const isSilent = faults.guest === 'hangs';
+    await this.#delay(isSilent ? timeoutMs : delays.callMs);
+    return isSilent
+      ? { alive: false, because: `the guest does not answer within ${timeoutMs} ms` }
+      : { alive: true, because: 'the guest answers' };
   }
 
   async define(definition: VmDefinition): Promise<void> {
