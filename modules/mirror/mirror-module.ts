@@ -8,6 +8,7 @@ import type { Hypervisor } from '../../hypervisors/port.ts';
 import type { Arbiter } from '../../src/arbiter/arbiter.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
+import { ModuleChecks } from '../../src/checks/module-checks.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
@@ -46,6 +47,8 @@ import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import { readIdentity, type TlsIdentity } from '../../src/platform/tls.ts';
 import { chooseArbiter } from './arbiter-choice.ts';
+import { checkProbes } from './check-probes.ts';
+import { openKeptFacts } from './kept-facts-file.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { readRunWish, type RunWish, runWishFile, writeRunWish } from './run-wish.ts';
 import { openVerifyReports } from './verify-reports.ts';
@@ -66,6 +69,7 @@ export class MirrorModule {
   readonly paths: ModulePaths;
   readonly instance = randomBytes(16).toString('hex');
   readonly mirror: Mirror;
+  readonly checks: ModuleChecks;
   readonly #log: Log;
   readonly #exports = new ExportTable();
   readonly #listeners: NbdListener[] = [];
@@ -134,11 +138,12 @@ export class MirrorModule {
       hypervisor === undefined
         ? undefined
         : new VmDriver(hypervisor, systemClock, log, {
-            vmChanged: (state) => this.mirror.vmChanged(state),
-            decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
-            trouble: (because) => {
-              this.mirror.trouble = because;
+            vmChanged: (state) => {
+              this.checks.vmChanged(state);
+              this.mirror.vmChanged(state);
             },
+            decided: (rule, action, because) => this.mirror.decisions.add(rule, action, because),
+            mayStart: (again) => this.checks.vmMayStart(again),
           });
     const record = new DiskFileRecord(
       config.metadata[node.node] as string,
@@ -209,6 +214,7 @@ export class MirrorModule {
         keptImages: parts.images,
         sideFiles: this.#sideFiles,
         verifyReports: openVerifyReports(config.metadata[node.node] as string, log),
+        peerChecks: (message) => this.checks.observe(message),
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
           log.error('fatal', { because });
@@ -216,19 +222,31 @@ export class MirrorModule {
         },
       },
     );
+    this.checks = new ModuleChecks(config.checks, {
+      clock: systemClock,
+      log,
+      ask: checkProbes(hypervisor, { node: node.node, module: config.name }),
+      store: openKeptFacts(config.metadata[node.node] as string, log),
+      mirror: this.mirror,
+      restartVm: (manner) => this.#driver?.restart(manner),
+      stayStopped: (then) => void this.wish('stopped').finally(then),
+      wallTime: (afterMs) => new Date(Date.now() + afterMs).toISOString(),
+    });
   }
 
   async run(): Promise<void> {
     const vm: VmState = this.#driver === undefined ? 'none' : await this.#driver.adopt();
     this.mirror.vm = vm;
+    this.checks.vmChanged(vm);
     this.#serve(false, 'this node is not primary');
     this.#control = await ControlServer.listen({
       path: this.paths.control,
       verbs: moduleVerbs(this),
       log: this.#log,
     });
-    if (this.runWish() === 'started') await this.#start();
+    if (this.runWish() === 'started' && !this.checks.waits) await this.#start();
     else this.mirror.stayStopped();
+    this.checks.look();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
     giveMemoryBackWhenQuiet(systemClock, ownMemory);

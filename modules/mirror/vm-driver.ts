@@ -2,12 +2,12 @@
  * Works towards what the cluster rules want of the VM: one action at a time, always for the latest wish, tried again until it
  * is reached. It reports every state that the hypervisor tells.
  *
- * A VM that ends although it should run is started again, at most `restartsMax` times in `restartWindowMs`; then it stays
- * down, red, and the rules above decide.
+ * Whether a VM that ended although it should run is started again, and when any VM may be started, it asks before every start.
  */
 import type { Hypervisor, Wait } from '../../hypervisors/port.ts';
 import type { Clock, Timer } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
+import type { RestartManner } from '../../src/checks/module-checks.ts';
 import type { VmPort, VmState, VmWish } from '../../src/cluster/mirror-ports.ts';
 
 /** How long the guest may take to shut down before its VM is destroyed. */
@@ -16,14 +16,12 @@ const actionTimeoutMs = 15_000;
 const retryDelayMs = 500;
 /** From one attempt to resume a paused VM to the next. */
 const resumeIntervalMs = 1000;
-export const restartsMax = 3;
-export const restartWindowMs = 24 * 3600 * 1000;
 
 export interface VmDriverEvents {
   vmChanged(state: VmState): void;
   decided(rule: string, action: string, because: string): void;
-  /** The VM does not stay up; somebody must look. `undefined`: it runs again. */
-  trouble(because: string | undefined): void;
+  /** Before every start of the VM; `again`: it ended although it should run. A string says why it must not be started now. */
+  mayStart(again: boolean): string | undefined;
 }
 
 export class VmDriver implements VmPort {
@@ -37,7 +35,8 @@ export class VmDriver implements VmPort {
   #shutdown: AbortController | undefined;
   #again: Timer | undefined;
   #startedOnce = false;
-  #restarts: number[] = [];
+  /** The VM is to end and to be started again. */
+  #restart: RestartManner | undefined;
   #lastProblem = '';
   #resumedMs = Number.NEGATIVE_INFINITY;
 
@@ -64,9 +63,19 @@ export class VmDriver implements VmPort {
     if (this.#wish === wish) return;
     this.#log.info('vm-wish', { wish, because });
     this.#wish = wish;
-    if (wish !== 'running') this.#startedOnce = false;
+    if (wish !== 'running') {
+      this.#startedOnce = false;
+      this.#restart = undefined;
+    }
     // These may not wait for a guest that takes its time: the peer may be waiting for the VM to be off.
     if (wish === 'destroyed' || wish === 'paused') this.#shutdown?.abort();
+    this.#kick();
+  }
+
+  /** Ends the VM, unless it has ended, and starts it again; nothing happens when it is not to run. */
+  restart(manner: RestartManner): void {
+    if (this.#wish !== 'running') return;
+    this.#restart = manner;
     this.#kick();
   }
 
@@ -84,7 +93,8 @@ export class VmDriver implements VmPort {
     this.#work(wish).then(
       (done) => {
         this.#working = false;
-        if (this.#wish !== wish) this.#kick();
+        const ended = this.#restart !== undefined && (done || this.#hypervisor.state() === 'stopped');
+        if (this.#wish !== wish || ended) this.#kick();
         else if (!done) this.#again = this.#clock.after(retryDelayMs, () => this.#kick());
       },
       (error: unknown) => {
@@ -104,6 +114,9 @@ export class VmDriver implements VmPort {
     if (state === 'unknown') state = (await this.#hypervisor.inspect(wait(actionTimeoutMs))).state;
     switch (wish) {
       case 'running':
+        if (this.#restart !== undefined && state !== 'stopped')
+          return this.#endToRestart(this.#restart, state);
+        this.#restart = undefined;
         if (state === 'running') return this.#reached();
         if (state === 'paused') {
           // A disk that still has no room pauses it again at once.
@@ -119,14 +132,7 @@ export class VmDriver implements VmPort {
       case 'stopped-gracefully':
         if (state === 'stopped') return this.#reached();
         if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
-        if ((await this.#shutDown()) === 'still-running' && this.#wish === wish) {
-          this.#events.decided(
-            'shutdown-timeout',
-            'destroy the VM',
-            `the guest did not shut down in ${shutdownTimeoutMs} ms`,
-          );
-          await this.#hypervisor.destroy(wait(actionTimeoutMs));
-        }
+        await this.#shutDownOrDestroy(wish);
         break;
       case 'destroyed':
         if (state === 'stopped') return this.#reached();
@@ -134,6 +140,23 @@ export class VmDriver implements VmPort {
         break;
     }
     return this.#wish === wish && this.#isReached(wish) ? this.#reached() : false;
+  }
+
+  /** One that does not run as it should would not hear the request. */
+  async #endToRestart(manner: RestartManner, state: VmState): Promise<false> {
+    if (manner === 'at-once' || state !== 'running') await this.#hypervisor.destroy(wait(actionTimeoutMs));
+    else await this.#shutDownOrDestroy('running');
+    return false;
+  }
+
+  async #shutDownOrDestroy(wish: VmWish): Promise<void> {
+    if ((await this.#shutDown()) !== 'still-running' || this.#wish !== wish) return;
+    this.#events.decided(
+      'shutdown-timeout',
+      'destroy the VM',
+      `the guest did not shut down in ${shutdownTimeoutMs} ms`,
+    );
+    await this.#hypervisor.destroy(wait(actionTimeoutMs));
   }
 
   async #shutDown(): Promise<'stopped' | 'still-running'> {
@@ -161,23 +184,13 @@ export class VmDriver implements VmPort {
   }
 
   async #start(): Promise<void> {
-    if (this.#startedOnce) {
-      const now = this.#clock.nowMs();
-      this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
-      if (this.#restarts.length >= restartsMax) {
-        this.#events.trouble(
-          `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
-        );
-        throw new Error('the VM does not stay up');
-      }
-      this.#restarts.push(now);
-      const because = `the VM ended although it should run (restart ${this.#restarts.length} of ${restartsMax} in 24 hours)`;
-      this.#events.decided('vm-ended', 'start the VM again', because);
-    }
+    const obstacle = this.#events.mayStart(this.#startedOnce);
+    if (obstacle !== undefined) throw new Error(`the VM is not started: ${obstacle}`);
+    // What decides on starts may have ended the wish.
+    if (this.#wish !== 'running') return;
     this.#startedOnce = true;
     this.#events.vmChanged('starting');
     await this.#hypervisor.start(wait(actionTimeoutMs));
-    this.#events.trouble(undefined);
   }
 }
 

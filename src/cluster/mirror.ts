@@ -16,7 +16,7 @@ import { forEachReplica, Replica } from '../engine/replica.ts';
 import { RequestWatch, WatchedDevice } from '../engine/request-watch.ts';
 import { SecondaryEngine } from '../engine/secondary-engine.ts';
 import { type ControlMessage, type CopyFacts, type Hello } from '../link/control-messages.ts';
-import { type FrameHeader, linkProtocolVersion } from '../link/frames.ts';
+import { commonProtocol, type FrameHeader, linkProtocolVersions } from '../link/frames.ts';
 import { dials } from '../link/transport.ts';
 import { Claims } from './claims.ts';
 import { type AloneSituation, decideAlone, type PeerSight } from './decide-alone.ts';
@@ -37,6 +37,7 @@ import {
   type VmWish,
   watchedMetadata,
 } from './mirror-ports.ts';
+import { noNotes } from './module-notes.ts';
 import { NewRecord } from './new-record.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
@@ -74,8 +75,8 @@ export class Mirror {
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
   serving = false;
   vm: VmState = 'stopped';
-  /** Why nothing works until somebody acts; the red sentence. */
-  trouble: string | undefined;
+  /** What was decided outside of these rules and people must know. */
+  notes = noNotes;
   /** The sentence of the rule that decided last while the peer is away. */
   aloneBecause = '';
   linkProblem = '';
@@ -290,8 +291,8 @@ export class Mirror {
         channel: () => this.session.channel,
         dropLink: (because) => this.session.drop(because),
         busy: () => this.operationOpen || this.disk.present || this.disk.staysByPromise,
-        shutVmDown: (then) => {
-          this.#want('stopped-gracefully', 'the operator asked for it');
+        shutVmDown: (because, then) => {
+          this.#want('stopped-gracefully', because);
           this.#whenVmStopped(then);
         },
         stopExports: (because) => {
@@ -436,7 +437,7 @@ export class Mirror {
     const { state } = this;
     return {
       type: 'hello',
-      protocols: [linkProtocolVersion],
+      protocols: [...linkProtocolVersions],
       clusterId: state.clusterId,
       moduleId: state.moduleId,
       self: state.self,
@@ -596,7 +597,6 @@ export class Mirror {
     const goesOn = this.serving && this.fencing.waits === undefined;
     this.serving = true;
     this.#paused = false;
-    this.trouble = undefined;
     if (!goesOn && !this.fencing.mayStartVm()) return this.evaluate();
     this.#ports.exports.serve(true, 'this node is primary');
     this.#want('running', 'this node is primary');
@@ -678,6 +678,9 @@ export class Mirror {
       case 'refuse':
         this.linkProblem = message.because;
         return `a refusal: ${message.because}`;
+      case 'checks':
+        this.#ports.peerChecks?.(message);
+        return undefined;
       case 'facts':
       case 'facts-request':
         this.peerFacts.control(message);
@@ -713,8 +716,8 @@ export class Mirror {
 
   #mismatch(hello: Hello): string | undefined {
     const { state } = this;
-    if (!hello.protocols.includes(linkProtocolVersion))
-      return `wanted link protocol ${linkProtocolVersion}; found ${hello.protocols.join(', ')}`;
+    if (commonProtocol(hello.protocols) === undefined)
+      return `wanted link protocol ${linkProtocolVersions.join(' or ')}; found ${hello.protocols.join(', ')}`;
     if (hello.clusterId !== state.clusterId)
       return `wanted a module of cluster ${state.clusterId}; found one of ${hello.clusterId}`;
     if (hello.moduleId !== state.moduleId) return `wanted module ${state.moduleId}; found ${hello.moduleId}`;
@@ -728,17 +731,17 @@ export class Mirror {
 
   // ---- departures ------------------------------------------------------------------------------------------------------------
 
-  swap(done: CommandDone): void {
-    this.departure.swap(done);
+  swap(done: CommandDone, because?: string): void {
+    this.departure.swap(done, because);
   }
 
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
-  stop(done: CommandDone): void {
+  stop(done: CommandDone, because?: string): void {
     if (this.run === 'stopped') return done(undefined);
     if (this.forcedStart.underWay)
       return done(refusal('no other action under way', 'a forced start is', 'wait until it has ended'));
-    if (this.#starting !== undefined) return void this.#starting.push(() => this.stop(done));
-    this.departure.stop(done);
+    if (this.#starting !== undefined) return void this.#starting.push(() => this.stop(done, because));
+    this.departure.stop(done, because);
   }
 
   #end(done: CommandDone): void {

@@ -15,14 +15,22 @@
  * Integrity and peer identity are the transport's business (TLS); versions are negotiated in `hello` (control-messages.ts).
  *
  * Protocol versions, newest first:
+ *   2  `checks`: the nodes tell each other what their checks found
  *   1  first version
  */
 import { assertInvariant } from '../base/assert.ts';
 
-export const linkProtocolVersion = 1;
+export const linkProtocolVersions: readonly number[] = [2, 1];
+/** A peer of an earlier version does not know the message `checks`. */
+export const checksSinceProtocol = 2;
 export const headerSizeBytes = 32;
 /** The largest payload of one frame: the largest guest write. */
 export const payloadBytesMax = 32 * 1024 * 1024;
+
+/** The newest version that both sides know; `undefined`: there is none. */
+export function commonProtocol(theirs: readonly number[]): number | undefined {
+  return linkProtocolVersions.find((version) => theirs.includes(version));
+}
 
 export const FrameType = {
   /** JSON, see control-messages.ts. */

@@ -33,7 +33,7 @@ async function runningVm(): Promise<Driven> {
   const driver = new VmDriver(hypervisor, systemClock, silentLog, {
     vmChanged: (state) => waiting.get(state)?.(),
     decided: () => {},
-    trouble: () => {},
+    mayStart: () => undefined,
   });
   const seen = (state: VmState): Promise<void> =>
     new Promise((resolve) => {
