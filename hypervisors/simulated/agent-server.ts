@@ -1,11 +1,11 @@
 /** The guest agent of the simulated guest: answers `guest-sync-delimited` as the QEMU guest agent does, unless the guest hangs. */
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
 const sentinel = Buffer.of(0xff);
 /** Longest request, bytes. */
 const requestBytesMax = 4096;
 
-export function serveAgent(socketPath: string, hangs: () => boolean): Promise<void> {
+export function serveAgent(socketPath: string, hangs: () => boolean): Promise<Server> {
   const server = createServer((socket) => {
     let pending = '';
     socket.on('error', () => {});
@@ -23,6 +23,6 @@ export function serveAgent(socketPath: string, hangs: () => boolean): Promise<vo
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(socketPath, resolve);
+    server.listen(socketPath, () => resolve(server));
   });
 }

@@ -64,6 +64,8 @@ interface ActionRow {
   /** Of the table; the decision of a row about a configured rule carries the name of that rule. */
   readonly row: string;
   readonly action: ModuleAction;
+  /** In words, for the documents. */
+  readonly when: string;
   readonly holds: (situation: ActionSituation) => boolean;
   /** Which configured rule speaks. */
   readonly speaker?: (situation: ActionSituation) => FiredRule | undefined;
@@ -86,64 +88,80 @@ const speakersWords = (speaker: (situation: ActionSituation) => FiredRule | unde
 });
 
 export const actionTable: readonly ActionRow[] = [
-  { row: 'busy', action: 'nothing', holds: ({ busy }) => busy, because: () => 'an action is under way' },
+  {
+    row: 'busy',
+    action: 'nothing',
+    when: 'an action is under way, or was refused a moment ago, or writes are held',
+    holds: ({ busy }) => busy,
+    because: () => 'an action is under way',
+  },
   {
     row: 'still-waiting',
     action: 'nothing',
+    when: 'the node waits, and a rule with `wait` holds or is not decided yet',
     holds: ({ waiting, waitsFor }) => waiting && waitsFor !== undefined,
     because: ({ waitsFor }) => waitsFor ?? '',
   },
   {
     row: 'well-again',
     action: 'start',
+    when: 'the node waits',
     holds: ({ waiting }) => waiting,
     because: () => 'every check that this node waited for is well',
   },
   {
     row: 'stopped',
     action: 'nothing',
+    when: 'the module is stopped',
     holds: ({ run }) => run === 'stopped',
     because: () => 'the module is stopped',
   },
   {
     row: 'not-primary',
     action: 'nothing',
+    when: 'the VM does not run here',
     holds: ({ primary }) => !primary,
     because: () => 'the VM does not run here',
   },
   {
     row: 'maintenance',
     action: 'nothing',
+    when: 'the module is in maintenance',
     holds: ({ maintenance }) => maintenance,
     because: () => 'the module is in maintenance',
   },
   {
     row: 'maintenance-over',
     action: 'start-vm',
+    when: 'the VM ended in the maintenance that is over',
     holds: ({ vmEnded, endedInMaintenance }) => vmEnded && endedInMaintenance,
     because: () => 'the VM ended in maintenance, which is over',
   },
   {
     row: 'stop',
     action: 'stop',
+    when: 'a rule with `stop` holds',
     holds: (situation) => has(situation, 'stop'),
     ...speakersWords(firstOf('stop')),
   },
   {
     row: 'wait',
     action: 'leave',
+    when: 'a rule with `wait` holds',
     holds: (situation) => has(situation, 'wait'),
     ...speakersWords(firstOf('wait')),
   },
   {
     row: 'swap',
     action: 'swap',
+    when: 'a rule with `swap` holds, and the peer is healthier',
     holds: (situation) => possibleSwap(situation) !== undefined,
     ...speakersWords(possibleSwap),
   },
   {
     row: loopLimitRule,
     action: 'stop-at-limit',
+    when: 'the same as the next row, and so many restarts were made in 24 hours',
     holds: (situation) => wantsRestart(situation) !== undefined && limitReached(situation),
     because: (situation) =>
       `loop limit: the VM was restarted ${situation.restarts} times in 24 hours; rule ${wantsRestart(situation)?.name} asks for ` +
@@ -152,6 +170,7 @@ export const actionTable: readonly ActionRow[] = [
   {
     row: 'restart',
     action: 'restart',
+    when: 'a rule with `restart` holds; or one with `swap`, and the VM has ended',
     holds: (situation) => wantsRestart(situation) !== undefined,
     speaker: wantsRestart,
     because: (situation) => {
@@ -163,6 +182,7 @@ export const actionTable: readonly ActionRow[] = [
   {
     row: 'swap-is-no-use',
     action: 'stay',
+    when: 'a rule with `swap` holds',
     holds: (situation) => has(situation, 'swap'),
     speaker: firstOf('swap'),
     because: (situation) => {
@@ -173,10 +193,17 @@ export const actionTable: readonly ActionRow[] = [
   {
     row: 'notify',
     action: 'stay',
+    when: 'a rule with `notify` holds',
     holds: (situation) => has(situation, 'notify'),
     ...speakersWords(firstOf('notify')),
   },
-  { row: 'well', action: 'nothing', holds: () => true, because: () => 'no rule asks for anything' },
+  {
+    row: 'well',
+    action: 'nothing',
+    when: 'always',
+    holds: () => true,
+    because: () => 'no rule asks for anything',
+  },
 ];
 
 /** The row that holds, with the name of the configured rule where one speaks. */

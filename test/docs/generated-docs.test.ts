@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { errorCatalogue } from '../../src/base/error-catalogue.ts';
+import { actionTable, type ModuleAction } from '../../src/checks/decide-action.ts';
 import { type AloneAction, aloneTable, decideAlone } from '../../src/cluster/decide-alone.ts';
 import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
 import { timerProfiles } from '../../src/config/timers.ts';
@@ -104,7 +105,31 @@ function timerRows(): string {
   return markdownTable(['timer', 'default', 'fast'], rows);
 }
 
+/** Per row: what it asks for, and when. */
+function actionRows(): string {
+  const rows = actionTable.map(({ row, action, when }, index) => [
+    String(index + 1),
+    code(row),
+    moduleActionWords[action],
+    when,
+  ]);
+  return markdownTable(['#', 'row', 'action', 'when'], rows);
+}
+
+const moduleActionWords: Readonly<Record<ModuleAction, string>> = {
+  nothing: 'nothing',
+  stay: 'nothing, and it is said',
+  start: 'start again',
+  leave: 'leave and wait',
+  stop: 'stop',
+  'stop-at-limit': 'stop',
+  swap: 'hand the VM over',
+  restart: 'restart the VM',
+  'start-vm': 'start the VM',
+};
+
 const generated: readonly [string, string, () => string][] = [
+  ['docs/checks.md', 'action table', actionRows],
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
   ['docs/failover.md', 'start table', startRows],

@@ -12,6 +12,7 @@ import type { World } from '../simulation/world.ts';
 import { story } from './story.ts';
 
 const hourMs = 3_600_000;
+const quarterMs = hourMs / 4;
 /** Long enough for three failures of a check at intervals of two seconds, and for what follows. */
 const noticedMs = 20_000;
 
@@ -272,14 +273,14 @@ describe('C6: a ping target is dead', () => {
     checks: [{ kind: 'ping', name: 'gateway', host: '192.0.2.1', ...often, action: 'swap' }],
   });
 
-  it('for both nodes: the VM stays where it is for hours, with a warning', () =>
+  it('for both nodes: the VM stays where it is all the time, with a warning', () =>
     story(
       7013,
       (world) => {
         world.startPair();
         for (const { checks } of world.hosts) checks.failing.add('gateway');
         world.guestThinkMs = 10_000;
-        world.run(2 * hourMs);
+        world.run(2 * swapDwellMs);
         expect(world.primary()).to.equal(world.a);
         expect(rules(world.a).filter((each) => each.includes('hand the VM over'))).to.deep.equal([]);
         expect(stateOf(world.a)).to.equal('PRIM transient');
@@ -310,24 +311,166 @@ describe('C6: a ping target is dead', () => {
     ));
 });
 
+describe('E7: the guest hangs while its VM runs', () => {
+  const guest = checksOf({
+    checks: [{ kind: 'guest', name: 'guest', ...often, graceMs: 3000, action: 'restart' }],
+  });
+
+  it('it is ended and started in place, by a rule, and given the time to boot before it is asked again', () =>
+    story(
+      7020,
+      (world) => {
+        world.startPair();
+        world.run(noticedMs);
+        world.a.checks.failing.add('guest');
+        world.expect('a restart', () => world.a.checks.module?.status.restarts === 1, noticedMs);
+        world.a.checks.failing.clear();
+        readyPair(world, world.a);
+        world.run(noticedMs);
+        expect(world.a.checks.module?.status.restarts).to.equal(1);
+        expect(rules(world.a)).to.include('guest: restart the VM');
+      },
+      { checks: guest },
+    ));
+
+  it('a guest whose writes are held looks dead, and is left alone', () =>
+    story(
+      7021,
+      (world) => {
+        world.startPair();
+        world.run(noticedMs);
+        world.arbiter.running = false;
+        world.b.losePower();
+        world.expect('writes are held', () => world.a.mirror?.primary.gate === 'held');
+        world.a.checks.failing.add('guest');
+        world.run(10 * noticedMs);
+        expect(world.a.checks.module?.status.restarts).to.equal(0);
+        expect(world.a.vm.state).to.equal('paused');
+        world.a.checks.failing.clear();
+        world.arbiter.running = true;
+        world.expect('the VM goes on', () => world.primary() === world.a);
+      },
+      { checks: guest },
+    ));
+});
+
+describe('C8: a custom check of the VM fails', () => {
+  const app = (action: string) =>
+    checksOf({
+      checks: [{ kind: 'command', name: 'app', command: ['/bin/app'], ...often, graceMs: 1000, action }],
+    });
+
+  it('with the action restart, again and again: three restarts, each after a boot, then the loop limit', () =>
+    story(
+      7022,
+      (world) => {
+        world.startPair();
+        world.a.checks.failing.add('app');
+        world.expect('A is stopped', () => stateOf(world.a) === 'STOP not-ready', 6 * noticedMs);
+        expect(because(world.a)).to.include('rule app asks for one more');
+        world.expect('the VM runs on B', () => world.primary() === world.b);
+        world.run(2 * noticedMs);
+        expect(world.primary()).to.equal(world.b);
+      },
+      { checks: app('restart') },
+    ));
+
+  it('with the action stop: the module stops, says by which rule, and stays so; the peer goes on', () =>
+    story(
+      7023,
+      (world) => {
+        world.startPair();
+        world.a.checks.failing.add('app');
+        world.expect('the VM runs on B', () => world.primary() === world.b, noticedMs);
+        world.a.kill();
+        world.run(noticedMs);
+        expect(stateOf(world.a)).to.equal('STOP not-ready');
+        expect(because(world.a)).to.include('stopped by a rule: rule app: check app fails');
+      },
+      { checks: app('stop') },
+    ));
+
+  it('with the action notify: nothing but a warning and one decision', () =>
+    story(
+      7024,
+      (world) => {
+        world.startPair();
+        world.a.checks.failing.add('app');
+        world.run(2 * noticedMs);
+        expect(world.primary()).to.equal(world.a);
+        expect(stateOf(world.a)).to.equal('PRIM transient');
+        expect(rules(world.a).filter((each) => each.startsWith('app:'))).to.deep.equal([
+          'app: leave the VM where it is',
+        ]);
+        world.a.checks.failing.clear();
+        readyPair(world, world.a);
+      },
+      { checks: app('notify') },
+    ));
+});
+
+describe('a rule over two checks', () => {
+  it('acts when both fail, and not before', () =>
+    story(
+      7025,
+      (world) => {
+        world.startPair();
+        world.a.checks.failing.add('lan');
+        world.run(noticedMs);
+        expect(world.primary()).to.equal(world.a);
+        world.a.checks.failing.add('gateway');
+        world.expect('the VM runs on B', () => world.primary() === world.b, 2 * noticedMs);
+        expect(rules(world.a)).to.include('dark: hand the VM over');
+      },
+      {
+        checks: checksOf({
+          checks: [
+            { kind: 'network-link', name: 'lan', interface: 'eth1', ...often },
+            { kind: 'ping', name: 'gateway', host: '192.0.2.1', ...often },
+          ],
+          rules: [{ name: 'dark', when: { all: ['lan', 'gateway'] }, action: 'swap' }],
+        }),
+      },
+    ));
+
+  it('settings that are changed while the module runs count at once, and what a check has found stays', () =>
+    story(
+      7026,
+      (world) => {
+        world.startPair();
+        world.a.checks.failing.add('web');
+        world.run(noticedMs);
+        expect(world.primary()).to.equal(world.a);
+        const [check] = tcp('notify').checks;
+        world.a.checks.module?.configure({
+          ...tcp('notify'),
+          rules: [{ name: 'gone', when: { kind: 'any', checks: [check?.name ?? ''] }, action: 'swap' }],
+        });
+        world.b.checks.module?.configure(tcp('notify'));
+        world.expect('the VM runs on B', () => world.primary() === world.b, 5000);
+      },
+      { checks: tcp('notify') },
+    ));
+});
+
 describe('C9: maintenance', () => {
   it('the guest is shut down from inside: nothing happens until the end, then the VM is started, and that counts as no restart', () =>
     story(
       7015,
       (world) => {
         world.startPair();
-        world.a.checks.module?.maintain(hourMs, () => {});
+        world.a.checks.module?.maintain(quarterMs, () => {});
         world.run(2 * lookIntervalMs);
         world.a.vm.crash();
-        world.run(hourMs / 2);
+        world.run(quarterMs / 2);
         expect(world.a.vm.state).to.equal('stopped');
         expect(stateOf(world.a)).to.equal('PRIM transient');
         expect(because(world.a)).to.include('in maintenance until');
         expect(because(world.b)).to.include('in maintenance until');
         world.a.kill();
-        world.run(hourMs / 4);
+        world.run(quarterMs / 4);
         expect(world.a.vm.state).to.equal('stopped');
-        world.expect('the VM runs on A', () => world.primary() === world.a, hourMs / 4 + noticedMs);
+        world.expect('the VM runs on A', () => world.primary() === world.a, quarterMs / 4 + noticedMs);
         expect(world.a.checks.module?.status.restarts).to.equal(0);
         readyPair(world, world.a);
       },
@@ -379,7 +522,7 @@ describe('B23: the clocks of the nodes differ by hours', () => {
         world.b.kill();
         readyPair(world, world.a);
         expect(world.b.checks.module?.status.restarts).to.equal(3);
-        world.a.checks.module?.maintain(hourMs / 4, () => {});
+        world.a.checks.module?.maintain(quarterMs, () => {});
         world.run(hourMs / 8);
         const inMaintenance = (host: SimulatedHost): boolean => because(host).includes('in maintenance');
         expect(world.hosts.map(inMaintenance)).to.deep.equal([true, true]);
@@ -394,14 +537,14 @@ describe('B23: the clocks of the nodes differ by hours', () => {
       7019,
       (world) => {
         world.startPair();
-        world.a.checks.module?.maintain(hourMs / 4, () => {});
+        world.a.checks.module?.maintain(quarterMs, () => {});
         world.run(noticedMs);
         world.a.checks.wallOffsetMs = -48 * hourMs;
         world.b.losePower();
         world.a.kill();
         world.expect('A is up', () => world.a.checks.module !== undefined);
         expect(because(world.a)).to.include('in maintenance');
-        world.run(hourMs / 4);
+        world.run(quarterMs);
         expect(because(world.a)).to.not.include('in maintenance');
       },
       { checks: vmEnds('restart'), guestThinkMs: 500 },
