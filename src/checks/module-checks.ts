@@ -344,7 +344,7 @@ export class ModuleChecks {
         // What a check finds may be worded anew each time.
         const about = `${rule}: ${swapObstacle ?? ''}`;
         if (this.#staysAbout !== about || this.#stays === '')
-          decisions.add(rule, 'leave the VM where it is', because);
+          decisions.add(rule, row === 'notify' ? 'notify' : 'leave the VM where it is', because);
         this.#staysAbout = about;
         this.#stays = `rule ${rule}: ${because}`;
         return;

@@ -399,9 +399,7 @@ describe('C8: a custom check of the VM fails', () => {
         world.run(2 * noticedMs);
         expect(world.primary()).to.equal(world.a);
         expect(stateOf(world.a)).to.equal('PRIM transient');
-        expect(rules(world.a).filter((each) => each.startsWith('app:'))).to.deep.equal([
-          'app: leave the VM where it is',
-        ]);
+        expect(rules(world.a).filter((each) => each.startsWith('app:'))).to.deep.equal(['app: notify']);
         world.a.checks.failing.clear();
         readyPair(world, world.a);
       },
