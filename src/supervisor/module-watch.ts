@@ -137,8 +137,6 @@ export class ModuleWatch {
     assertInvariant(this.#state === 'stopped', `adopt in state ${this.#state}`);
     this.#wanted = true;
     this.#enter('starting', 'a running process was found and adopted');
-    // It may hang since before, and what it let its guest do is not known here.
-    this.#watchGuest();
     this.#watchNewProcess();
   }
 
@@ -232,9 +230,10 @@ export class ModuleWatch {
     this.#hands.pauseGuest();
   }
 
-  /** Pauses the guest when no module has answered in time. */
+  /** Pauses the guest, if there is one, when no module has answered in time. */
   #watchGuest(): void {
     this.#awayTimer ??= this.#clock.after(this.#awayMs, () => {
+      this.#awayTimer = undefined;
       this.#decide('pause-guest', 'module-away', `its guest has had no module for ${this.#awayMs} ms`);
       this.#hands.pauseGuest();
     });
@@ -277,6 +276,8 @@ export class ModuleWatch {
     this.#startedMs = nowMs;
     this.#lastAnswerMs = nowMs;
     this.#graceUntilMs = nowMs;
+    // It may start its guest and hang before its first answer; one that was adopted may hang since before.
+    this.#watchGuest();
     this.#scheduleLook();
   }
 

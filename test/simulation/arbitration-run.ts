@@ -51,7 +51,10 @@ const disturbances: Readonly<Record<string, Disturbance>> = {
   prim: (_world, host) => {
     if (host.mirror?.state.data !== 'fresh') host.command('prim');
   },
-  second: (_world, host) => host.command('second'),
+  // The only copy is secondary until its operator says `prim`: that is no fault of the pair.
+  second: (world, host) => {
+    if (world.checkers.hasHeldData(world.otherThan(host))) host.command('second');
+  },
   'records lost': (world, _host, random) => {
     if (random.chance(0.2)) world.arbiter.loseStore();
   },

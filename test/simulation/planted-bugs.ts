@@ -214,7 +214,7 @@ export const plantedBugs: Readonly<Record<string, PlantedBug>> = {
   },
   'withdraw-what-was-sent': {
     because: 'a claim that may have reached the arbiter is withdrawn when the peer is back',
-    seedsMax: 300,
+    seedsMax: 600,
     edits: [
       {
         file: 'src/cluster/arbiter-operation.ts',

@@ -235,13 +235,28 @@ describe('module watch', () => {
   });
 
   it('a new process that never answers is given the start deadline, not the watchdog', () => {
-    const { clock, watch, done, answering } = setUp();
+    const { clock, watch, answering } = setUp();
     answering.yes = false;
     watch.start();
     clock.advance(startDeadlineMs - 1);
-    expect(done).to.deep.equal(['launch']);
+    expect(watch.state).to.equal('starting');
     clock.advance(2);
+    expect(watch.state).to.equal('pausing-guest');
+  });
+
+  it('a new process that starts its guest and hangs before its first answer: the guest is paused, long before it is given up', () => {
+    const { clock, watch, done, rules, answering } = setUp();
+    answering.yes = false;
+    watch.start();
+    clock.advance(awayMs - 1);
+    expect(done).to.deep.equal(['launch']);
+    clock.advance(1);
     expect(done).to.deep.equal(['launch', 'pause']);
+    expect(rules.at(-1)).to.equal('module-away');
+    clock.advance(startDeadlineMs + pauseDeadlineMs);
+    watch.exited(crash);
+    clock.advance(awayMs);
+    expect(done).to.deep.equal(['launch', 'pause', 'pause', 'kill', 'launch', 'pause']);
   });
 
   it('a supervisor that was frozen itself asks again before it blames the module', () => {
