@@ -98,10 +98,19 @@ export interface LiveMigration {
   cancel(wait: Wait): Promise<void>;
 }
 
+/** Whether the guest gives a sign of life, as far as the hypervisor can tell. */
+export interface GuestPulse {
+  readonly alive: boolean;
+  /** One sentence for a person. */
+  readonly because: string;
+}
+
 /** What an adapter may lack is `undefined` here, so that a caller has to look. */
 export interface HypervisorCapabilities {
   readonly saveRestore: SaveRestore | undefined;
   readonly liveMigration: LiveMigration | undefined;
+  /** Asks a guest that runs; answers by the deadline, and never rejects. */
+  readonly guestPulse: ((wait: Wait) => Promise<GuestPulse>) | undefined;
   /** The VM waits for a disk server that restarts, without an error and without being resumed. */
   readonly reconnectsDisks: boolean;
 }

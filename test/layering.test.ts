@@ -14,7 +14,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const ranks: readonly (readonly string[])[] = [
   ['src/base'],
   ['src/nbd', 'src/iscsi', 'src/link', 'src/disk'],
-  ['src/engine', 'src/arbiter', 'src/cluster', 'src/starts'],
+  ['src/engine', 'src/arbiter', 'src/cluster', 'src/starts', 'src/checks'],
   ['src/platform', 'src/config', 'hypervisors'],
   ['src/supervisor', 'src/witness', 'src/agent', 'src/lab', 'src/cli', 'src/console', 'modules'],
 ];

@@ -22,6 +22,7 @@ export interface QemuCommandLine {
   readonly mark: string;
   readonly moduleMonitor: string;
   readonly supervisorMonitor: string;
+  readonly agentSocket: string;
   readonly runtimeDirectory: string;
   readonly attachments: readonly VolumeAttachment[];
 }
@@ -86,6 +87,18 @@ function serialArguments(config: QemuVmConfig, runtimeDirectory: string): string
   return ['-chardev', backend, '-device', 'isa-serial,chardev=serial0'];
 }
 
+/** The name is the one that the agent in the guest looks for. */
+function agentArguments(path: string): string[] {
+  return [
+    '-chardev',
+    `socket,id=agent,path=${escaped(path)},server=on,wait=off`,
+    '-device',
+    'virtio-serial-pci,id=agent-bus',
+    '-device',
+    'virtserialport,bus=agent-bus.0,chardev=agent,name=org.qemu.guest_agent.0',
+  ];
+}
+
 function bootArguments({ kernel, initrd, append }: QemuVmConfig): string[] {
   const option = (name: string, value: string | undefined) => (value === undefined ? [] : [name, value]);
   return [...option('-kernel', kernel), ...option('-initrd', initrd), ...option('-append', append)];
@@ -105,6 +118,7 @@ export function qemuArguments(line: QemuCommandLine): string[] {
     monitorArguments('monitor-supervisor', line.supervisorMonitor),
     config.disks.some(({ bus }) => bus === 'scsi') ? ['-device', 'virtio-scsi-pci,id=scsi0'] : [],
     config.disks.flatMap((disk, index) => diskArguments(disk, index, attachments)),
+    config.guestAgent ? agentArguments(line.agentSocket) : [],
     serialArguments(config, line.runtimeDirectory),
     bootArguments(config),
     config.extraArgs,

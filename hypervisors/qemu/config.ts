@@ -52,6 +52,11 @@ export const qemuVmSchema = z.strictObject({
     .refine((disks) => new Set(disks.map(({ volume }) => volume)).size === disks.length, 'each volume once'),
   /** A relative path counts from the run-time directory. */
   serial: serial.optional(),
+  /** A channel to the QEMU guest agent, which must be installed in the guest. */
+  guestAgent: z
+    .enum(['on', 'off'])
+    .default('off')
+    .transform((word) => word === 'on'),
   /** Appended as they are: network cards, firmware, displays. */
   extraArgs: z.array(z.string()).default([]),
 });

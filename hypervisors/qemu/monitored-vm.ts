@@ -6,6 +6,7 @@
  * it (the process starts halted; `cont` is the last step of a start). `stopped` is said only after the process, with all
  * its threads, is gone. Signals go to verified processes only.
  */
+import { existsSync } from 'node:fs';
 import type { Clock } from '../../src/base/clock.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
@@ -13,6 +14,7 @@ import { isAlive, killVerified, type ProcessIdentity } from '../../src/platform/
 import { actionFailed, causeText, Deadline } from '../deadline.ts';
 import { EventStream } from '../event-stream.ts';
 import type {
+  GuestPulse,
   Hypervisor,
   HypervisorCapabilities,
   HypervisorEvent,
@@ -32,6 +34,7 @@ import {
   spawnVmProcess,
   type VmProcessFiles,
 } from '../vm-process.ts';
+import { askGuestAgent } from './guest-agent.ts';
 import { connectQmp, type QmpClient } from './qmp-client.ts';
 import type { QmpEvent } from './qmp-session.ts';
 import { decideRunStatus, type RunStatus, statusOf } from './run-status.ts';
@@ -58,6 +61,8 @@ export interface Launch {
 export interface LaunchPlan {
   readonly kind: string;
   readonly reconnectsDisks: boolean;
+  /** The VM has a channel to a guest agent: of the next start. */
+  hasAgent(): boolean;
   define(definition: VmDefinition): void;
   needs(): VmNeeds | undefined;
   /** Errors: `hypervisor-unavailable`. */
@@ -67,6 +72,8 @@ export interface LaunchPlan {
 
 export interface MonitoredVmOptions {
   readonly files: VmProcessFiles;
+  /** Channel of the guest agent. */
+  readonly agentSocket: string;
   /** Monitor that only this object uses. */
   readonly monitorSocket: string;
   readonly plan: LaunchPlan;
@@ -88,6 +95,8 @@ export class MonitoredVm implements Hypervisor {
   #stopReason: StopReason | undefined;
   /** Of the last I/O error that stopped the VM, until it resumes. */
   #errorReason: PauseReason | undefined;
+  /** Its kernel said that it crashed, and neither it nor the VM was restarted since. */
+  #guestPanicked = false;
   #suspending = false;
   #closed = false;
 
@@ -98,6 +107,7 @@ export class MonitoredVm implements Hypervisor {
     this.capabilities = {
       saveRestore: undefined,
       liveMigration: undefined,
+      guestPulse: (wait) => this.#guestPulse(wait),
       reconnectsDisks: options.plan.reconnectsDisks,
     };
   }
@@ -116,6 +126,19 @@ export class MonitoredVm implements Hypervisor {
 
   needs(): VmNeeds | undefined {
     return this.#options.plan.needs();
+  }
+
+  async #guestPulse(wait: Wait): Promise<GuestPulse> {
+    if (this.#guestPanicked) return { alive: false, because: "the guest's kernel crashed" };
+    const { plan, agentSocket } = this.#options;
+    // A VM that runs may have been started without a channel.
+    if (!plan.hasAgent() || !existsSync(agentSocket))
+      return {
+        alive: true,
+        because: "it has no channel to a guest agent; the guest's kernel has reported no crash",
+      };
+    const problem = await askGuestAgent(agentSocket, this.#clock, wait);
+    return { alive: problem === undefined, because: problem ?? 'the guest agent answers' };
   }
 
   async define(definition: VmDefinition): Promise<void> {
@@ -388,8 +411,10 @@ export class MonitoredVm implements Hypervisor {
         this.#stopReason ??= data['guest'] === true ? 'guest-shutdown' : 'host-request';
         return;
       case 'GUEST_PANICKED':
+        this.#guestPanicked = true;
         return this.#emit({ type: 'guest-panicked' });
       case 'RESET':
+        this.#guestPanicked = false;
         if (data['guest'] === true) this.#emit({ type: 'guest-reset' });
         return;
       default:
@@ -455,6 +480,7 @@ export class MonitoredVm implements Hypervisor {
     this.#process = undefined;
     this.#stopReason = undefined;
     this.#errorReason = undefined;
+    this.#guestPanicked = false;
     this.#state = 'stopped';
     this.#pauseReason = undefined;
     removeVmRecord(this.#options.files);

@@ -2,7 +2,7 @@
  * The adapter `qemu`: the VM is a plain QEMU process, no libvirt needed. The process is nobody's child that matters: it
  * survives module and supervisor. (Where a service manager ends whole control groups, it must be told not to.)
  *
- * Files in the run-time directory: `MODULE.qmp.sock` (monitor of the module), `MODULE.qmp-supervisor.sock`,
+ * Files in the run-time directory: `MODULE.qmp.sock` (monitor of the module), `MODULE.qmp-supervisor.sock`, `MODULE.qga.sock` (guest agent),
  * `MODULE.vm.json` (record of the process), `MODULE.vm.log` (its output).
  */
 import { rmSync } from 'node:fs';
@@ -41,6 +41,7 @@ export interface VmFiles {
   readonly logFile: string;
   readonly moduleMonitor: string;
   readonly supervisorMonitor: string;
+  readonly agentSocket: string;
 }
 
 /** Throws `socket-path-too-long`. */
@@ -54,13 +55,15 @@ export function vmFiles({ module, runtimeDirectory }: VmPlace): VmFiles {
     logFile: file('vm.log'),
     moduleMonitor: file('qmp.sock'),
     supervisorMonitor,
+    agentSocket: file('qga.sock'),
   };
 }
 
 /** Sockets of a process that is gone are refused by those who connect; a new process makes its own. */
-export function removeStaleMonitors({ moduleMonitor, supervisorMonitor }: VmFiles): void {
+export function removeStaleMonitors({ moduleMonitor, supervisorMonitor, agentSocket }: VmFiles): void {
   rmSync(moduleMonitor, { force: true });
   rmSync(supervisorMonitor, { force: true });
+  rmSync(agentSocket, { force: true });
 }
 
 class QemuLaunchPlan implements LaunchPlan {
@@ -85,6 +88,10 @@ class QemuLaunchPlan implements LaunchPlan {
 
   needs(): VmNeeds {
     return { memoryBytes: this.#config.memory, cpus: this.#config.cpus };
+  }
+
+  hasAgent(): boolean {
+    return this.#config.guestAgent;
   }
 
   async prepare(wait: Wait): Promise<Launch> {
@@ -125,6 +132,7 @@ export function createQemuHypervisor(options: QemuHypervisorOptions): Hypervisor
   return new MonitoredVm({
     files,
     monitorSocket: files.moduleMonitor,
+    agentSocket: files.agentSocket,
     plan: new QemuLaunchPlan(options, files),
     clock: options.clock ?? systemClock,
     log: options.log,

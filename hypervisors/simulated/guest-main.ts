@@ -1,7 +1,8 @@
 /**
  * The simulated guest: a program that takes the place of QEMU on machines without it. It connects to its volume over NBD,
  * keeps a journal there (`journal-guest.ts`), reports on its serial file, and is controlled as QEMU is: halted until
- * `cont`, `stop`, `system_powerdown`, events, two monitors, and a stop of the VM when the disk fails.
+ * `cont`, `stop`, `system_powerdown`, events, two monitors, a guest agent, and a stop of the VM when the disk fails. SIGUSR2 hangs the guest:
+ * it does nothing more and its agent is silent, while the VM runs and its monitors answer.
  *
  * Exit codes: 0 powered off or told to quit; 1 could not start (standard error says why).
  */
@@ -9,6 +10,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../../src/platform/system-clock.ts';
 import { causeText } from '../deadline.ts';
+import { serveAgent } from './agent-server.ts';
 import { FileGuestDisk, type GuestDisk, NbdGuestDisk } from './guest-disk.ts';
 import { JournalGuest } from './journal-guest.ts';
 import { MonitorServer } from './monitor-server.ts';
@@ -20,6 +22,7 @@ interface GuestArguments {
   /** Marks the process; not used otherwise. */
   readonly mark: string;
   readonly monitors: readonly string[];
+  readonly agent: string | undefined;
   readonly nbdSocket: string | undefined;
   readonly exportName: string;
   readonly diskFile: string | undefined;
@@ -33,6 +36,7 @@ function parseGuestArguments(): GuestArguments {
     options: {
       mark: text,
       monitor: { ...text, multiple: true },
+      agent: text,
       'nbd-socket': text,
       export: text,
       'disk-file': text,
@@ -43,6 +47,7 @@ function parseGuestArguments(): GuestArguments {
   return {
     mark: values.mark ?? '',
     monitors: values.monitor ?? [],
+    agent: values.agent,
     nbdSocket: values['nbd-socket'],
     exportName: values.export ?? '',
     diskFile: values['disk-file'],
@@ -79,6 +84,12 @@ async function main(): Promise<void> {
     },
   });
 
+  let hangs = false;
+  process.on('SIGUSR2', () => {
+    hangs = true;
+    void guest.pause();
+  });
+
   const end = async (fromGuest: boolean) => {
     if (status === 'shutdown') return;
     status = 'shutdown';
@@ -99,7 +110,7 @@ async function main(): Promise<void> {
       if (status === 'running' || status === 'shutdown') return {};
       status = 'running';
       void monitor.tell('RESUME', {});
-      guest.resume();
+      if (!hangs) guest.resume();
       return {};
     },
     stop: async () => {
@@ -111,7 +122,7 @@ async function main(): Promise<void> {
     },
     system_powerdown: async () => {
       void monitor.tell('POWERDOWN', {});
-      if (status === 'running') setImmediate(() => void end(true));
+      if (status === 'running' && !hangs) setImmediate(() => void end(true));
       return {};
     },
     quit: async () => {
@@ -125,6 +136,7 @@ async function main(): Promise<void> {
     if (command === undefined) throw new Error(`The command ${name} has not been found`);
     return command();
   });
+  if (given.agent !== undefined) await serveAgent(given.agent, () => hangs || status !== 'running');
   for (const path of given.monitors) await monitor.listen(path);
 }
 

@@ -3,6 +3,7 @@ import { WorldError } from '../../src/base/errors.ts';
 import { actionFailed, Deadline } from '../deadline.ts';
 import { EventStream } from '../event-stream.ts';
 import type {
+  GuestPulse,
   Hypervisor,
   HypervisorCapabilities,
   HypervisorEvent,
@@ -22,6 +23,7 @@ export class SimulatedHypervisor implements Hypervisor {
   readonly capabilities: HypervisorCapabilities = {
     saveRestore: undefined,
     liveMigration: undefined,
+    guestPulse: (wait) => this.#guestPulse(wait),
     reconnectsDisks: true,
   };
   readonly #machine: SimulatedMachine;
@@ -59,6 +61,15 @@ export class SimulatedHypervisor implements Hypervisor {
 
   needs(): VmNeeds | undefined {
     return this.#machine.needs;
+  }
+
+  async #guestPulse({ timeoutMs }: Wait): Promise<GuestPulse> {
+    const { delays, faults } = this.#machine;
+    const isSilent = faults.guest === 'hangs';
+    await this.#delay(isSilent ? timeoutMs : delays.callMs);
+    return isSilent
+      ? { alive: false, because: `the guest does not answer within ${timeoutMs} ms` }
+      : { alive: true, because: 'the guest answers' };
   }
 
   async define(definition: VmDefinition): Promise<void> {

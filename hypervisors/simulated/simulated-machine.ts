@@ -22,6 +22,8 @@ export interface SimulatedFaults {
   shutdown: 'works' | 'ignored';
   /** The VM survives it. */
   destroy: 'works' | 'hangs';
+  /** `hangs`: it gives no sign of life while the VM runs, until the VM is started anew. */
+  guest: 'works' | 'hangs';
   /** The hypervisor answers nothing but `destroy`. */
   monitor: 'works' | 'hangs';
 }
@@ -33,6 +35,7 @@ export class SimulatedMachine {
     start: 'works',
     shutdown: 'works',
     destroy: 'works',
+    guest: 'works',
     monitor: 'works',
   };
   /** What it takes of its host. */
@@ -82,6 +85,7 @@ export class SimulatedMachine {
   endStart(works: boolean): void {
     if (!works) return this.#become('stopped');
     this.#starts += 1;
+    this.faults.guest = 'works';
     this.#become('running', { type: 'started' });
   }
 

@@ -45,6 +45,10 @@ class SimulatedLaunchPlan implements LaunchPlan {
     return memory === undefined ? undefined : { memoryBytes: memory, cpus };
   }
 
+  hasAgent(): boolean {
+    return true;
+  }
+
   async prepare(): Promise<Launch> {
     const { guestProgram, runtimeDirectory } = this.#options;
     const { serial, recordsPerSecond } = this.#config;
@@ -58,6 +62,7 @@ class SimulatedLaunchPlan implements LaunchPlan {
         guestProgram ?? [programPath('hypervisors/simulated/guest-main')],
         ['--mark', this.#files.mark, '--nbd-socket', socketPath, '--export', exportName],
         ['--monitor', this.#files.moduleMonitor, '--monitor', this.#files.supervisorMonitor],
+        ['--agent', this.#files.agentSocket],
         serialFile === undefined ? [] : ['--serial', serialFile],
         ['--interval-ms', String(Math.round(1000 / recordsPerSecond))],
       ].flat(),
@@ -87,6 +92,7 @@ export function createSimulatedProcess(options: SimulatedProcessOptions): Hyperv
   return new MonitoredVm({
     files,
     monitorSocket: files.moduleMonitor,
+    agentSocket: files.agentSocket,
     plan: new SimulatedLaunchPlan(options, files),
     clock: options.clock ?? systemClock,
     log: options.log,

@@ -7,6 +7,7 @@ import { existsSync, statSync } from 'node:fs';
 import type { Hypervisor } from '../../hypervisors/port.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
+import { ModuleChecks } from '../../src/checks/module-checks.ts';
 import { worseDoubt } from '../../src/cluster/disk-file-facts.ts';
 import type { FenceSetup } from '../../src/cluster/fencing.ts';
 import { Mirror } from '../../src/cluster/mirror.ts';
@@ -43,6 +44,8 @@ import { systemClock } from '../../src/platform/system-clock.ts';
 import { ThreadShare, volumeThreads } from '../../src/platform/thread-share.ts';
 import type { TlsIdentity } from '../../src/platform/tls.ts';
 import { type ChosenArbiter, chooseArbiter } from './arbiter-choice.ts';
+import { checkProbes } from './check-probes.ts';
+import { openKeptFacts } from './kept-facts-file.ts';
 import { chooseHypervisor } from './hypervisor-choice.ts';
 import { type CertificatesInUse, readOwnIdentity, rereadCertificates } from './own-identity.ts';
 import { readModuleSource, type Reconfigured, takeLiveKeys } from './reconfigure.ts';
@@ -69,6 +72,7 @@ export class MirrorModule {
   /** Puts the certificates to use that the files hold now. Throws `WorldError`; then nothing has been changed. */
   readonly rereadCertificates: () => CertificatesInUse;
   readonly starts: VmStarts;
+  readonly checks: ModuleChecks;
   readonly #log: Log;
   readonly #exports = new ExportTable();
   readonly #listeners: NbdListener[] = [];
@@ -151,19 +155,18 @@ export class MirrorModule {
       needs: hypervisor?.needs(),
       mirror: () => this.mirror,
       turnCame: () => this.#driver?.turnCame(),
-      restartVm: (rule, because) => this.#driver?.restart(rule, because),
+      restartVm: (rule, because) => this.#driver?.startAnew(rule, because),
     });
     const vmEvents = {
       vmChanged: (state: VmState) => {
         // A VM that runs keeps the definition with which it was started.
         if (state === 'stopped' || state === 'starting') this.#takeVm();
+        this.checks.vmChanged(state);
         this.mirror.vmChanged(state);
       },
       decided: (rule: string, action: string, because: string) =>
         this.mirror.decisions.add(rule, action, because),
-      trouble: (because: string | undefined) => {
-        this.mirror.trouble = because;
-      },
+      mayStart: (again: boolean) => this.checks.vmMayStart(again),
     };
     this.#driver = hypervisor && new VmDriver(hypervisor, systemClock, log, vmEvents, this.starts);
     const record = new DiskFileRecord(
@@ -242,6 +245,7 @@ export class MirrorModule {
         keptImages: parts.images,
         sideFiles: this.#sideFiles,
         verifyReports: openVerifyReports(config.metadata[node.node] as string, log),
+        peerChecks: (message) => this.checks.observe(message),
         wallTime: () => new Date().toISOString(),
         fatal: (because) => {
           log.error('fatal', { because });
@@ -249,6 +253,16 @@ export class MirrorModule {
         },
       },
     );
+    this.checks = new ModuleChecks(config.checks, {
+      clock: systemClock,
+      log,
+      ask: checkProbes(hypervisor, { node: node.node, module: config.name }),
+      store: openKeptFacts(config.metadata[node.node] as string, log),
+      mirror: this.mirror,
+      restartVm: (manner) => this.#driver?.restart(manner),
+      stayStopped: (then) => void this.wish('stopped').finally(then),
+      wallTime: (afterMs) => new Date(Date.now() + afterMs).toISOString(),
+    });
   }
 
   /** What counts now: as this process was started, with what it took since. */
@@ -284,6 +298,7 @@ export class MirrorModule {
     this.#config = config;
     this.#file = file;
     this.starts.configure(config.start);
+    this.checks.configure(config.checks);
     const keys = (changes: Reconfigured['applied']): string[] => changes.map(({ key }) => key);
     this.#log.info('reconfigured', { applied: keys(applied), waiting: keys(waiting) });
     return { applied, waiting };
@@ -297,14 +312,16 @@ export class MirrorModule {
     const vm: VmState = this.#driver === undefined ? 'none' : await this.#driver.adopt();
     this.mirror.vm = vm;
     this.starts.begin();
+    this.checks.vmChanged(vm);
     this.#serve(false, 'this node is not primary');
     this.#control = await ControlServer.listen({
       path: this.paths.control,
       verbs: moduleVerbs(this),
       log: this.#log,
     });
-    if (this.runWish() === 'started') await this.#start();
+    if (this.runWish() === 'started' && !this.checks.waits) await this.#start();
     else this.mirror.stayStopped();
+    this.checks.look();
     // Not before: a client of a restarted primary waits in the backlog and is not told that there is none.
     await this.#listen();
     this.#tellStateEvents(this.#control);

@@ -39,7 +39,7 @@ export function takeLiveKeys(
   wanted: ModuleConfig,
 ): Reconfigured & { readonly config: ModuleConfig } {
   const applied = moduleChanges(running, wanted).filter((change) => change.class === 'live');
-  const { preferred, failover, resyncBytesPerSecondMax, start } = wanted;
-  const config = { ...running, preferred, failover, resyncBytesPerSecondMax, start };
+  const { preferred, failover, resyncBytesPerSecondMax, start, checks } = wanted;
+  const config = { ...running, preferred, failover, resyncBytesPerSecondMax, start, checks };
   return { config, applied, waiting: moduleChanges(config, wanted) };
 }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { ModuleStatus, SplitStatus } from '../../src/base/status.ts';
 import { WorldError } from '../../src/base/errors.ts';
 import { withVmName } from '../../src/base/hint.ts';
+import { maintenanceMaxMs } from '../../src/checks/maintenance.ts';
 import { axesOf, deriveState } from '../../src/cluster/derive-state.ts';
 import { refusal } from '../../src/cluster/departure.ts';
 import type { PathFacts } from '../../src/cluster/link-session.ts';
@@ -37,6 +38,29 @@ const verifyArgs = z.strictObject({
   rateBytesPerSecond: z.number().min(1).optional(),
 });
 
+/** One of the three. */
+const maintenanceArgs = z.strictObject({
+  untilMs: z.number().int().optional(),
+  forMs: z.number().int().min(1).optional(),
+  off: z.literal(true).optional(),
+});
+
+type MaintenanceArgs = z.infer<typeof maintenanceArgs>;
+
+/** How long the maintenance lasts from now on, ms; 0: it ends. Throws `control-refused`. */
+export function maintenanceLength(asked: MaintenanceArgs, nowMs: number): number {
+  const { untilMs, forMs, off } = asked;
+  const named = Object.values(asked).filter((value) => value !== undefined).length;
+  if (named !== 1)
+    throw refusal('one of `untilMs`, `forMs` and `off`', `${named} of them`, 'name one; nothing was changed');
+  if (off === true) return 0;
+  const lengthMs = forMs ?? (untilMs ?? 0) - nowMs;
+  if (lengthMs > 0 && lengthMs <= maintenanceMaxMs) return lengthMs;
+  const days = maintenanceMaxMs / 86_400_000;
+  const found = lengthMs > 0 ? `${(lengthMs / 86_400_000).toFixed(1)} days` : 'an end that has passed';
+  throw refusal(`a maintenance of at most ${days} days`, found, 'name an earlier end; nothing was changed');
+}
+
 type Command = (done: (error: WorldError | undefined) => void) => void;
 
 /** A command of the core as a promise; its refusal reaches the operator with the name of his VM. */
@@ -55,12 +79,19 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
   const { mirror } = module;
   const vm = module.config.name;
   const run = (command: Command) => runOn(vm, command);
+  const checks = (note: (then: () => void) => void) => new Promise<void>((resolve) => note(resolve));
+  /** Who gives the command has looked at the VM: its restarts count anew. */
+  const looked = async (command: Command) => {
+    const answer = await run(command);
+    await checks((then) => module.checks.operatorStarts(then));
+    return answer;
+  };
   /** The wish is durable before it is done; what is refused leaves it as it was. */
   const started = async (command: Command) => {
     const before = module.runWish();
     await module.wish('started');
     try {
-      return await run(command);
+      return await looked(command);
     } catch (error) {
       await module.wish(before);
       throw error;
@@ -100,6 +131,7 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       // After a disk failure nothing in this process is to be trusted with the disk: the next one opens everything anew.
       if (mirror.disk.isFinal) {
         await module.wish('started');
+        await checks((then) => module.checks.operatorStarts(then));
         setImmediate(() => module.beginAnew());
         return { done: true };
       }
@@ -108,9 +140,11 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
     prim: verb(primArgs, ({ force, loseSince, peerIsOff }) => {
       const believed = believing(peerIsOff);
       if (force === undefined) return started((done) => mirror.operator.prim(believed(done), peerIsOff));
-      if (force === 'without-arbiter')
-        return run((done) => mirror.operator.primWithoutArbiter(peerIsOff, believed(done)));
-      return run((done) => mirror.forcedStart.start({ kind: force, loseSince, peerIsOff }, believed(done)));
+      return looked((done) =>
+        force === 'without-arbiter'
+          ? mirror.operator.primWithoutArbiter(peerIsOff, believed(done))
+          : mirror.forcedStart.start({ kind: force, loseSince, peerIsOff }, believed(done)),
+      );
     }),
     second: verb(secondArgs, ({ full, giveUp }) => {
       if (full !== true) return started((done) => mirror.operator.second(done));
@@ -123,7 +157,13 @@ export function moduleVerbs(module: MirrorModule): VerbTable {
       // Not before: a module whose stop is refused, or that dies in it, goes on as it was.
       await run((done) => mirror.stop(done));
       await module.wish('stopped');
+      await checks((then) => module.checks.operatorStops(then));
       return { done: true };
+    }),
+    maintenance: verb(maintenanceArgs, async (asked) => {
+      const forMs = maintenanceLength(asked, Date.now());
+      await checks((then) => module.checks.maintain(forMs, then));
+      return { until: module.checks.status.maintenanceUntil };
     }),
     'fence-test': verb(noArgs, () => new Promise((resolve) => mirror.fencing.test(resolve))),
     'fence-confirm': verb(peerIsOffArgs, ({ peerIsOff }) =>
@@ -201,6 +241,7 @@ function moduleStatus(module: MirrorModule): ModuleStatus {
     keptImage: mirror.keptImage.statusFor(mirror.state.data),
     fence: mirror.fencing.status,
     start: module.starts.status,
+    checks: module.checks.status,
     counters: {
       ...primary.counters,
       inFlight: primary.inFlightCount,

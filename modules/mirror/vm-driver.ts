@@ -2,12 +2,13 @@
  * Works towards what the cluster rules want of the VM: one action at a time, always for the latest wish, tried again until it
  * is reached. It reports every state that the hypervisor tells.
  *
- * A VM that ends although it should run is started again, at most `restartsMax` times in `restartWindowMs`; then it stays
- * down, red, and the rules above decide.
+ * Whether a VM that ended although it should run is started again, whether any VM may be started, and when it is its turn, it asks before
+ * every start.
  */
 import type { Hypervisor, Wait } from '../../hypervisors/port.ts';
 import type { Clock, Timer } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
+import type { RestartManner } from '../../src/checks/module-checks.ts';
 import type { VmPort, VmState, VmWish } from '../../src/cluster/mirror-ports.ts';
 
 /** How long the guest may take to shut down before its VM is destroyed. */
@@ -16,14 +17,12 @@ const actionTimeoutMs = 15_000;
 const retryDelayMs = 500;
 /** From one attempt to resume a paused VM to the next. */
 const resumeIntervalMs = 1000;
-export const restartsMax = 3;
-export const restartWindowMs = 24 * 3600 * 1000;
 
 export interface VmDriverEvents {
   vmChanged(state: VmState): void;
   decided(rule: string, action: string, because: string): void;
-  /** The VM does not stay up; somebody must look. `undefined`: it runs again. */
-  trouble(because: string | undefined): void;
+  /** Before every start of the VM; `again`: it ended although it should run. A string says why it must not be started now. */
+  mayStart(again: boolean): string | undefined;
 }
 
 /** Lets a VM start in its turn. */
@@ -32,6 +31,12 @@ export interface StartTurn {
   mayStart(): boolean;
   /** The VM runs, or is not to start any more. Idempotent. */
   end(): void;
+}
+
+interface Restart {
+  readonly manner: RestartManner;
+  /** The VM did not run as it should; otherwise somebody only wants it anew. */
+  readonly isFailure: boolean;
 }
 
 export class VmDriver implements VmPort {
@@ -48,9 +53,8 @@ export class VmDriver implements VmPort {
   #startedOnce = false;
   /** Something new is to be done when the action that runs has ended. */
   #askedAgain = false;
-  /** The VM ends to be started again. */
-  #restarting = false;
-  #restarts: number[] = [];
+  /** The VM is to end and to be started again. */
+  #restart: Restart | undefined;
   #lastProblem = '';
   #resumedMs = Number.NEGATIVE_INFINITY;
 
@@ -85,7 +89,7 @@ export class VmDriver implements VmPort {
     this.#wish = wish;
     if (wish !== 'running') {
       this.#startedOnce = false;
-      this.#restarting = false;
+      this.#restart = undefined;
       this.#turn.end();
     }
     // These may not wait for a guest that takes its time: the peer may be waiting for the VM to be off.
@@ -98,11 +102,19 @@ export class VmDriver implements VmPort {
     this.#lookAgain();
   }
 
+  /** It does not run as it should: ends it, unless it has ended, and starts it again; nothing happens when it is not to run. */
+  restart(manner: RestartManner): void {
+    if (this.#wish !== 'running') return;
+    this.#restart = { manner, isFailure: true };
+    this.#lookAgain();
+  }
+
   /** Shuts the VM down and starts it again, if it runs and is to run. */
-  restart(rule: string, because: string): void {
-    if (this.#wish !== 'running' || this.#restarting || this.#hypervisor.state() !== 'running') return;
+  startAnew(rule: string, because: string): void {
+    if (this.#wish !== 'running' || this.#restart !== undefined || this.#hypervisor.state() !== 'running')
+      return;
     this.#events.decided(rule, 'restart the VM', because);
-    this.#restarting = true;
+    this.#restart = { manner: 'in-order', isFailure: false };
     this.#lookAgain();
   }
 
@@ -149,20 +161,19 @@ export class VmDriver implements VmPort {
     if (state === 'unknown') state = (await this.#hypervisor.inspect(wait(actionTimeoutMs))).state;
     switch (wish) {
       case 'running':
-        if (state === 'running' && this.#restarting) {
-          await this.#end(wish);
-          this.#askedAgain = true;
-        } else if (state === 'running') return this.#reached();
-        else if (state === 'paused') {
+        if (this.#restart !== undefined && state !== 'stopped')
+          return this.#endToRestart(this.#restart, state);
+        this.#restart = undefined;
+        if (state === 'running') return this.#reached();
+        if (state === 'paused') {
           // A disk that still has no room pauses it again at once.
           if (this.#clock.nowMs() - this.#resumedMs < resumeIntervalMs) return false;
           this.#resumedMs = this.#clock.nowMs();
           await this.#hypervisor.resume(wait(actionTimeoutMs));
         } else if (state === 'stopped') {
-          // First: what is not started must not keep others waiting.
-          if (this.#startedOnce) this.#refuseEndlessRestarts();
-          // Whoever gives the turn says when it has come.
-          if (!this.#turn.mayStart()) return true;
+          this.#refuseObstacle();
+          // Whoever gives the turn says when it has come. What decided may have ended the wish.
+          if (this.#wish !== 'running' || !this.#turn.mayStart()) return true;
           await this.#start();
         }
         break;
@@ -173,7 +184,7 @@ export class VmDriver implements VmPort {
       case 'stopped-gracefully':
         if (state === 'stopped') return this.#reached();
         if (state === 'paused') await this.#hypervisor.resume(wait(actionTimeoutMs));
-        await this.#end(wish);
+        await this.#shutDownOrDestroy(wish);
         break;
       case 'destroyed':
         if (state === 'stopped') return this.#reached();
@@ -183,16 +194,24 @@ export class VmDriver implements VmPort {
     return this.#wish === wish && this.#isReached(wish) ? this.#reached() : false;
   }
 
-  /** Shuts the guest down; one that takes too long is destroyed, unless something else is wanted meanwhile. */
-  async #end(wish: VmWish): Promise<void> {
-    if ((await this.#shutDown()) === 'still-running' && this.#wish === wish) {
-      const because = `the guest did not shut down in ${shutdownTimeoutMs} ms`;
-      this.#events.decided('shutdown-timeout', 'destroy the VM', because);
-      await this.#hypervisor.destroy(wait(actionTimeoutMs));
-    }
+  /** One that does not run as it should would not hear the request. */
+  async #endToRestart({ manner, isFailure }: Restart, state: VmState): Promise<false> {
+    if (manner === 'at-once' || state !== 'running') await this.#hypervisor.destroy(wait(actionTimeoutMs));
+    else await this.#shutDownOrDestroy('running');
     // What ends because it was asked to is no VM that does not stay up.
-    this.#startedOnce = false;
-    this.#restarting = false;
+    if (!isFailure) this.#startedOnce = false;
+    this.#askedAgain ||= this.#hypervisor.state() === 'stopped';
+    return false;
+  }
+
+  async #shutDownOrDestroy(wish: VmWish): Promise<void> {
+    if ((await this.#shutDown()) !== 'still-running' || this.#wish !== wish) return;
+    this.#events.decided(
+      'shutdown-timeout',
+      'destroy the VM',
+      `the guest did not shut down in ${shutdownTimeoutMs} ms`,
+    );
+    await this.#hypervisor.destroy(wait(actionTimeoutMs));
   }
 
   async #shutDown(): Promise<'stopped' | 'still-running'> {
@@ -222,27 +241,18 @@ export class VmDriver implements VmPort {
     return true;
   }
 
-  #refuseEndlessRestarts(): void {
-    const now = this.#clock.nowMs();
-    this.#restarts = this.#restarts.filter((at) => now - at < restartWindowMs);
-    if (this.#restarts.length < restartsMax) return;
-    this.#events.trouble(
-      `the VM ended ${restartsMax} times in 24 hours and is not started again; look at its log`,
-    );
-    throw new Error('the VM does not stay up');
+  #refuseObstacle(): void {
+    const obstacle = this.#events.mayStart(this.#startedOnce);
+    if (obstacle === undefined) return;
+    // What is not started must not keep others waiting.
+    this.#turn.end();
+    throw new Error(`the VM is not started: ${obstacle}`);
   }
 
   async #start(): Promise<void> {
-    this.#restarting = false;
-    if (this.#startedOnce) {
-      this.#restarts.push(this.#clock.nowMs());
-      const because = `the VM ended although it should run (restart ${this.#restarts.length} of ${restartsMax} in 24 hours)`;
-      this.#events.decided('vm-ended', 'start the VM again', because);
-    }
     this.#startedOnce = true;
     this.#events.vmChanged('starting');
     await this.#hypervisor.start(wait(actionTimeoutMs));
-    this.#events.trouble(undefined);
   }
 }
 

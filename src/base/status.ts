@@ -173,6 +173,28 @@ export interface VolumeStatus {
   readonly dirtyBytes: number;
 }
 
+/** The checks of a module on one node, and what its rules count. */
+export interface ChecksStatus {
+  readonly checks: readonly {
+    readonly name: string;
+    readonly kind: string;
+    /** `host`: about the node, asked on both. `vm`: about the VM, asked where it runs. */
+    readonly on: 'host' | 'vm';
+    readonly action: string;
+    /** `unknown`: no answer yet. `idle`: about a VM that does not run here, or has just been started. */
+    readonly state: 'unknown' | 'well' | 'failing' | 'idle';
+    /** What was found last. */
+    readonly because: string;
+  }[];
+  /** Automatic restarts of the VM in the last 24 hours, on both nodes, and how many there may be. */
+  readonly restarts: number;
+  readonly restartsMax: number;
+  /** A rule made this node leave the pair until its checks are well. */
+  readonly waiting: boolean;
+  /** Time of day; `undefined`: not in maintenance. */
+  readonly maintenanceUntil: string | undefined;
+}
+
 export interface ModuleStatus {
   readonly module: string;
   readonly node: NodeName;
@@ -199,6 +221,8 @@ export interface ModuleStatus {
   readonly split: SplitStatus | undefined;
   /** Files with the blocks of copies that were given up; they stay until they are deleted by hand. */
   readonly sideFiles?: readonly string[];
+  /** Absent: the answer of an earlier version. */
+  readonly checks?: ChecksStatus;
   /** `undefined`: no fence is configured. */
   readonly fence: FenceStatus | undefined;
   readonly start?: StartStatus;

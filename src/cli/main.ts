@@ -16,6 +16,7 @@ import { addExplainCommand } from './explain-command.ts';
 import { addFenceCommand } from './fence-command.ts';
 import { addInspectCommand } from './inspect-command.ts';
 import { addLabCommands } from './lab-commands.ts';
+import { addMaintenanceCommand } from './maintenance-command.ts';
 import { addModuleCommands, addSupervisorCommands } from './module-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { addVerifyCommand } from './verify-command.ts';
@@ -34,6 +35,7 @@ function buildProgram(): Command {
     .addHelpText('after', exitCodeHelp);
   addModuleCommands(program);
   addExplainCommand(program);
+  addMaintenanceCommand(program);
   addVerifyCommand(program);
   addFenceCommand(program);
   addArbiterCommand(program);

@@ -2,6 +2,7 @@
 import type { Reconfigured } from '../../modules/mirror/reconfigure.ts';
 import { sizeText } from '../base/size-text.ts';
 import type {
+  ChecksStatus,
   FenceStatus,
   ModuleStatus,
   NetworkStatus,
@@ -63,6 +64,21 @@ function networkText({ network, own, peer, state, forMs, heardMs, because }: Net
   return `  network ${network}, ${own} to ${peer}: ${state} for ${seconds(forMs)}, heard ${seconds(heardMs)} ago${why}`;
 }
 
+/** What does not need to be looked at is counted only. */
+function checksText({ checks, restarts, restartsMax, maintenanceUntil }: ChecksStatus): string[] {
+  const noticed = checks.filter(({ state }) => state === 'failing' || state === 'unknown');
+  const count = (wanted: string): number => checks.filter(({ state }) => state === wanted).length;
+  const idle = count('idle') === 0 ? '' : `, ${count('idle')} not asked now`;
+  return [
+    ...(maintenanceUntil === undefined ? [] : [`maintenance until ${maintenanceUntil}: no check acts`]),
+    ...(checks.length === 0 ? [] : [`checks: ${count('well')} well, ${count('failing')} failing${idle}`]),
+    ...noticed.map(
+      ({ name, kind, state, action, because }) => `  ${name} (${kind}, ${action}): ${state}: ${because}`,
+    ),
+    ...(restarts === 0 ? [] : [`${restarts} of at most ${restartsMax} automatic restarts in 24 hours`]),
+  ];
+}
+
 /** What one node wrote to one volume since the split, and where. */
 function splitText(
   node: string,
@@ -95,6 +111,7 @@ export function moduleText(status: ModuleStatus): string {
   for (const { node, since, volumes } of status.split?.sides ?? [])
     for (const volume of volumes) lines.push(...splitText(node, since, volume));
   for (const file of status.sideFiles ?? []) lines.push(`  blocks of a copy that was given up: ${file}`);
+  if (status.checks !== undefined) lines.push(...checksText(status.checks).map((line) => `  ${line}`));
   if (status.fence !== undefined) lines.push(`  ${fenceText(status.fence)}`);
   if (status.keptImage !== undefined) lines.push(`  ${status.keptImage.because}`);
   if (status.resync !== undefined) lines.push(`  ${resyncText(status.resync)}`);

@@ -23,6 +23,8 @@ import type { Pairing } from './pairing.ts';
 /** How long the handing stage waits for the peer before it goes without its word. */
 export const handingTimeoutMs = 5000;
 
+const byOperator = 'the operator asked for it';
+
 export type CommandDone = (error: WorldError | undefined) => void;
 
 export interface DepartureHost {
@@ -41,7 +43,7 @@ export interface DepartureHost {
   /** An arbiter operation is open, the disk is in trouble, or that of the peer is: no word is given to the peer. */
   busy(): boolean;
   /** The VM shuts down in order; `then` when it is down. */
-  shutVmDown(then: () => void): void;
+  shutVmDown(because: string, then: () => void): void;
   stopExports(because: string): void;
   /** The node serves as primary over the channel that it has. */
   serve(): void;
@@ -60,6 +62,8 @@ export interface DepartureParts {
 
 interface Leaving {
   readonly kind: 'stop' | 'swap';
+  /** Who asked for it, for people. */
+  readonly because: string;
   readonly done: CommandDone;
   stage: 'vm' | 'handing';
   /** Goes on when the link is lost, or the time is over. */
@@ -85,6 +89,10 @@ export class Departure {
   get underWay(): boolean {
     return this.#leaving !== undefined;
   }
+  /** Why it is; empty: none is. */
+  get because(): string {
+    return this.#leaving?.because ?? '';
+  }
   /** The VM is to stay down: nobody may start it again. */
   get shutsVmDown(): boolean {
     return this.#leaving?.stage === 'vm';
@@ -101,7 +109,7 @@ export class Departure {
   // ---- commands -----------------------------------------------------------------------------------------------------
 
   /** Planned move of the VM to the peer: stop it here, flush both, hand the role over, start it there. */
-  swap(done: CommandDone): void {
+  swap(done: CommandDone, because: string = byOperator): void {
     const { phase } = this.#mirror.pairing;
     if (!this.#mirror.serving)
       return done(
@@ -123,10 +131,10 @@ export class Departure {
       return done(
         refusal('copies that are equal', difference, 'wait some seconds: the pair is making them equal'),
       );
-    const leaving = this.#begin('swap', done);
+    const leaving = this.#begin('swap', because, done);
     if (leaving === undefined) return;
-    this.#mirror.decisions.add('swap', 'hand the VM over', 'the operator asked for it');
-    this.#host.shutVmDown(() => {
+    this.#mirror.decisions.add('swap', 'hand the VM over', because);
+    this.#host.shutVmDown(because, () => {
       if (this.#leaving !== leaving) return;
       if (!this.#mirror.serving || this.#mirror.pairing.phase !== 'in-sync' || this.#grantedToPeer)
         return this.#abortSwap('the pair is not in sync any more');
@@ -149,20 +157,20 @@ export class Departure {
   }
 
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
-  stop(done: CommandDone): void {
-    const leaving = this.#begin('stop', done);
+  stop(done: CommandDone, because: string = byOperator): void {
+    const leaving = this.#begin('stop', because, done);
     if (leaving === undefined) return;
-    this.#mirror.decisions.add('stop', 'stop', 'the operator asked for it');
-    if (this.#mirror.serving) this.#host.shutVmDown(() => this.#leave(leaving));
+    this.#mirror.decisions.add('stop', 'stop', because);
+    if (this.#mirror.serving) this.#host.shutVmDown(because, () => this.#leave(leaving));
     else this.#leave(leaving);
   }
 
-  #begin(kind: Leaving['kind'], done: CommandDone): Leaving | undefined {
+  #begin(kind: Leaving['kind'], because: string, done: CommandDone): Leaving | undefined {
     if (this.#leaving !== undefined) {
       done(refusal('no other action under way', `a ${this.#leaving.kind} is`, 'wait until it has ended'));
       return undefined;
     }
-    this.#leaving = { kind, done, stage: 'vm', cutShort: undefined, timer: undefined };
+    this.#leaving = { kind, because, done, stage: 'vm', cutShort: undefined, timer: undefined };
     return this.#leaving;
   }
 
@@ -251,7 +259,8 @@ export class Departure {
       if (this.#leaving !== leaving) return;
       // The peer closes the connection when it has this; closing it here could lose it.
       if (this.#host.channel() !== channel) return this.#end();
-      channel?.control({ type: 'outdated', because: 'it was stopped by its operator' });
+      const because = leaving.because === byOperator ? 'it was stopped by its operator' : leaving.because;
+      channel?.control({ type: 'outdated', because });
     });
     leaving.cutShort = () => {
       if (this.#mirror.state.data === 'outdated') this.#end();

@@ -51,16 +51,21 @@ export function deriveState(mirror: Mirror): DerivedState {
   );
   const said = { ...derived, because: `${derived.because}${down.join('')}` };
   // What is ready is orange as long as something that it would need is known not to work.
-  const warnings = [slowness, warning].filter((each) => each !== undefined);
-  if (warnings.length === 0 || derived.readiness !== 'ready') return said;
-  return { ...said, readiness: 'transient', because: [said.because, ...warnings].join('; ') };
+  const ifReady = derived.readiness === 'ready' ? [slowness, warning] : [];
+  const warnings = [...ifReady.filter((each) => each !== undefined), ...mirror.notes.warnings];
+  if (warnings.length === 0) return said;
+  const readiness = derived.readiness === 'ready' ? 'transient' : derived.readiness;
+  return { ...said, readiness, because: [said.because, ...warnings].join('; ') };
 }
 
 function situationOf(mirror: Mirror): DerivedState {
   const { pairing, primary } = mirror;
-  const trouble = mirror.disk.sentence ?? mirror.trouble;
+  const trouble = mirror.disk.sentence;
   const { phase } = pairing;
   if (mirror.run === 'stopped') {
+    const { stopped } = mirror.notes;
+    if (stopped !== undefined && trouble === undefined)
+      return { ...stopped, readiness: stopped.state === 'WAIT' ? 'transient' : 'not-ready' };
     return {
       state: 'STOP',
       readiness: 'not-ready',
@@ -79,7 +84,7 @@ function situationOf(mirror: Mirror): DerivedState {
       return { state: 'ALONE', readiness: isStuck ? 'not-ready' : 'transient', because };
     }
     if (mirror.leaving)
-      return { state, readiness: 'transient', because: 'the operator asked to stop or to swap' };
+      return { state, readiness: 'transient', because: `it stops or swaps: ${mirror.departure.because}` };
     if (primary.gate !== 'open')
       return { state, readiness: 'transient', because: `the guest waits: ${whyApart(mirror)}` };
     if (mirror.config.hasVm && mirror.vm !== 'running') {

@@ -9,6 +9,7 @@ import type { PersistentState } from '../disk/state.ts';
 import type { BlockChecksum } from '../engine/block-digests.ts';
 import type { MetadataPort, ReplicaVolume } from '../engine/replica.ts';
 import type { DeviceWorkPort, RequestWatch } from '../engine/request-watch.ts';
+import type { ControlMessage } from '../link/control-messages.ts';
 import type { LinkTransport } from '../link/transport.ts';
 import type { Timers } from './decide-alone.ts';
 import type { DiskFileFacts } from './disk-file-facts.ts';
@@ -88,6 +89,8 @@ export interface MirrorPorts {
   readonly sideFiles?: SideFilePort;
   /** `undefined`: the report of a verify is kept as long as the process lives. */
   readonly verifyReports?: VerifyReportStore;
+  /** What the checks of the peer found; nothing here is decided by it. */
+  readonly peerChecks?: (message: Extract<ControlMessage, { type: 'checks' }>) => void;
   /** The time of day, for people. */
   wallTime(): string;
   /** Metadata cannot be made durable any more: the process must end, and the peer copes. */

@@ -37,6 +37,7 @@ import {
   type VmWish,
   watchedMetadata,
 } from './mirror-ports.ts';
+import { noNotes } from './module-notes.ts';
 import { NewRecord } from './new-record.ts';
 import { OperatorCommands } from './operator-commands.ts';
 import { Pairing } from './pairing.ts';
@@ -76,8 +77,8 @@ export class Mirror {
   /** Serves the guest now, or did until its process was restarted and has not been told otherwise. */
   serving = false;
   vm: VmState = 'stopped';
-  /** Why nothing works until somebody acts; the red sentence. */
-  trouble: string | undefined;
+  /** What was decided outside of these rules and people must know. */
+  notes = noNotes;
   /** The sentence of the rule that decided last while the peer is away. */
   aloneBecause = '';
   linkProblem = '';
@@ -294,8 +295,8 @@ export class Mirror {
         channel: () => this.session.channel,
         dropLink: (because) => this.session.drop(because),
         busy: () => this.operationOpen || this.disk.present || this.disk.staysByPromise,
-        shutVmDown: (then) => {
-          this.#want('stopped-gracefully', 'the operator asked for it');
+        shutVmDown: (because, then) => {
+          this.#want('stopped-gracefully', because);
           this.#whenVmStopped(then);
         },
         stopExports: (because) => {
@@ -600,7 +601,6 @@ export class Mirror {
     const goesOn = this.serving && this.fencing.waits === undefined;
     this.serving = true;
     this.#paused = false;
-    this.trouble = undefined;
     if (!goesOn && !this.fencing.mayStartVm()) return this.evaluate();
     this.#ports.exports.serve(true, 'this node is primary');
     this.#want('running', 'this node is primary');
@@ -686,6 +686,9 @@ export class Mirror {
       case 'vm-report':
         this.vmReports.observe(message);
         return undefined;
+      case 'checks':
+        this.#ports.peerChecks?.(message);
+        return undefined;
       case 'facts':
       case 'facts-request':
         this.peerFacts.control(message);
@@ -736,17 +739,17 @@ export class Mirror {
 
   // ---- departures ------------------------------------------------------------------------------------------------------------
 
-  swap(done: CommandDone): void {
-    this.departure.swap(done);
+  swap(done: CommandDone, because?: string): void {
+    this.departure.swap(done, because);
   }
 
   /** Stops the module on this node; a primary's VM is shut down and the peer takes over at once. */
-  stop(done: CommandDone): void {
+  stop(done: CommandDone, because?: string): void {
     if (this.run === 'stopped') return done(undefined);
     if (this.forcedStart.underWay)
       return done(refusal('no other action under way', 'a forced start is', 'wait until it has ended'));
-    if (this.#starting !== undefined) return void this.#starting.push(() => this.stop(done));
-    this.departure.stop(done);
+    if (this.#starting !== undefined) return void this.#starting.push(() => this.stop(done, because));
+    this.departure.stop(done, because);
   }
 
   #end(done: CommandDone): void {

@@ -5,7 +5,7 @@
  */
 import type { PeerChannel } from '../engine/peer-channel.ts';
 import type { VmReport } from '../link/control-messages.ts';
-import { commonProtocol, vmReportsSinceProtocol } from '../link/frames.ts';
+import { commonProtocol, reportsSinceProtocol } from '../link/frames.ts';
 
 export class VmReports {
   readonly #channel: () => PeerChannel | undefined;
@@ -33,7 +33,7 @@ export class VmReports {
   /** The peer has said which versions of the protocol it speaks. */
   peerSpeaks(protocols: readonly number[]): void {
     if (this.#understood) return;
-    this.#understood = (commonProtocol(protocols) ?? 0) >= vmReportsSinceProtocol;
+    this.#understood = (commonProtocol(protocols) ?? 0) >= reportsSinceProtocol;
     this.#tell();
   }
 

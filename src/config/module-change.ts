@@ -85,6 +85,7 @@ export const moduleKeyRules: { readonly [Key in keyof ModuleConfig]-?: KeyRule }
     because: 'the module and the watchdog of its supervisor must change them together',
   },
   preferred: { key: 'preferred', class: 'live', because: 'it is looked at with every decision' },
+  checks: { key: 'checks', class: 'live', because: 'a check that stays as it was keeps what it found' },
   start: { key: 'start', class: 'live', because: 'the next start of the VM is ordered by it' },
   failover: { key: 'failover', class: 'live', because: 'it is looked at with every decision' },
   resyncBytesPerSecondMax: {

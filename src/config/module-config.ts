@@ -5,12 +5,15 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { hexIdPattern, type NodeName, nodeNamePattern } from '../base/identity.ts';
+import type { ChecksSettings } from '../checks/settings.ts';
 import { volumesMax } from '../disk/state.ts';
 import type { PingAddress } from '../platform/ping.ts';
 import type { StartSettings } from '../starts/start-settings.ts';
 import { type ArbiterConfig, arbiterSchema } from './arbiter-config.ts';
+import { checksKeys, resolveChecks } from './checks-config.ts';
 import { type FenceConfig, fenceSchema, pingSchema, resolveFence } from './fence-config.ts';
 import { type Endpoint, nodeSchema, resolveLinks } from './link-config.ts';
+import { type Complain, perNode } from './per-node.ts';
 import { sizeSchema } from './size.ts';
 import { resolveStart, startSchema } from './start-config.ts';
 import { type Timers, timerProfiles, timersSchema } from './timers.ts';
@@ -71,6 +74,8 @@ export interface ModuleConfig {
   readonly resyncBytesPerSecondMax: number | undefined;
   /** When the VM starts, among the VMs of its node. */
   readonly start: StartSettings;
+  /** With the check of the VM itself, where there is one. */
+  readonly checks: ChecksSettings;
   readonly vm: VmConfig;
 }
 
@@ -125,29 +130,12 @@ function documentSchema(vm: z.ZodType) {
     failover: z.enum(['on', 'off']).default('on'),
     resync: z.strictObject({ maxMibPerSecond: mibPerSecond.optional() }).default({}),
     start: startSchema(shortName).prefault({}),
+    ...checksKeys,
     vm: vm.default({ kind: 'none' }),
   });
 }
 
 type Document = z.infer<ReturnType<typeof documentSchema>>;
-type Complain = (path: PropertyKey[], wanted: string) => void;
-
-/** One path per node; complains when a node has none or a name is no node. */
-function perNode(
-  value: string | Record<string, string>,
-  nodes: readonly NodeName[],
-  path: PropertyKey[],
-  complain: Complain,
-): Record<NodeName, string> {
-  const entries = nodes.map((node) => [node, typeof value === 'string' ? value : value[node]] as const);
-  const keys = typeof value === 'string' ? nodes : Object.keys(value);
-  const strange = keys.find((key) => !nodes.includes(key));
-  if (strange !== undefined) complain([...path, strange], `only the nodes ${nodes.join(' and ')}`);
-  const missing = entries.find(([, file]) => file === undefined);
-  if (missing !== undefined) complain(path, `a path for node ${missing[0]}`);
-  return Object.fromEntries(entries.map(([node, file]) => [node, file ?? '']));
-}
-
 /** What no single key shows: names that must refer to nodes, files and names that must differ. */
 function resolveModule(document: Document, complain: Complain): ModuleConfig {
   const names = Object.keys(document.nodes);
@@ -196,6 +184,7 @@ function resolveModule(document: Document, complain: Complain): ModuleConfig {
     resyncBytesPerSecondMax:
       document.resync.maxMibPerSecond === undefined ? undefined : document.resync.maxMibPerSecond * 1024 ** 2,
     start: resolveStart(document.start, document.module.name, complain),
+    checks: resolveChecks(document, nodes, (document.vm as VmConfig).kind !== 'none', complain),
     vm: document.vm as VmConfig,
   };
 }

@@ -56,6 +56,8 @@ const hello = z.strictObject({
 });
 export type Hello = z.infer<typeof hello>;
 
+const checkName = z.string().min(1).max(64);
+const count = z.number().int().min(0);
 const rounds = { round: z.number().int(), peerRound: z.number().int() };
 
 const message = z.discriminatedUnion('type', [
@@ -153,6 +155,21 @@ const message = z.discriminatedUnion('type', [
     runs: z.boolean(),
     start: z.string().max(64).optional(),
     problem: z.string().max(500).optional(),
+  }),
+  /**
+   * What the checks of the sender found about its own host, and what both nodes count together. Ages and remaining times, never a time
+   * of day: clocks may differ. Since protocol 2.
+   */
+  z.strictObject({
+    type: z.literal('checks'),
+    /** Names. One in neither list has not answered yet. */
+    well: z.array(checkName).max(64),
+    /** Those that lead to more than a word. */
+    failing: z.array(checkName).max(64),
+    restarts: z.strictObject({ epoch: count, agesMs: z.array(count).max(100) }),
+    maintenance: z.strictObject({ sequence: count, leftMs: count }),
+    /** Since a rule moved the VM; absent: not lately. */
+    swapAgeMs: count.optional(),
   }),
   /** Why the sender closes the connection for good; shown to the operator on both sides. */
   z.strictObject({ type: z.literal('refuse'), because: z.string() }),

@@ -15,14 +15,14 @@
  * Integrity and peer identity are the transport's business (TLS); versions are negotiated in `hello` (control-messages.ts).
  *
  * Protocol versions, newest first:
- *   2  the nodes tell each other whether the VM runs there, and whether it could (`vm-report`)
+ *   2  the nodes tell each other whether the VM runs there, and whether it could (`vm-report`), and what their checks found (`checks`)
  *   1  first version
  */
 import { assertInvariant } from '../base/assert.ts';
 
 export const linkProtocolVersions: readonly number[] = [2, 1];
-/** From this version on `vm-report` is understood. */
-export const vmReportsSinceProtocol = 2;
+/** From this version on `vm-report` and `checks` are understood. */
+export const reportsSinceProtocol = 2;
 export const headerSizeBytes = 32;
 /** The largest payload of one frame: the largest guest write. */
 export const payloadBytesMax = 32 * 1024 * 1024;

@@ -115,6 +115,15 @@ export function hypervisorConformance(
       expect(await hypervisor.inspect(wait)).to.include({ exists: true, state: 'running' });
     });
 
+    it('a guest that runs is alive, as far as the hypervisor can tell; whoever asks has an answer in time', async () => {
+      await hypervisor.start(wait);
+      const { guestPulse } = hypervisor.capabilities;
+      if (guestPulse !== undefined) expect((await guestPulse(wait)).alive).to.equal(true);
+      await fixture.hang();
+      if (guestPulse !== undefined)
+        expect(await guestPulse({ timeoutMs: hopelessMs })).to.have.property('alive');
+    });
+
     it('a second start is refused, also by an adapter that has not seen the first', async () => {
       const first = hypervisor.start(wait);
       expect(await refusal(hypervisor.start(wait))).to.equal('vm-already-running');

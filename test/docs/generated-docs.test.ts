@@ -11,6 +11,7 @@ import type { ApiContext } from '../../src/agent/api/context.ts';
 import { type ModuleAction, moduleActions } from '../../src/agent/module-actions.ts';
 import { headTable, type HeadVerdict } from '../../src/agent/config/compare-heads.ts';
 import { errorCatalogue } from '../../src/base/error-catalogue.ts';
+import { actionTable, type ModuleAction as CheckAction } from '../../src/checks/decide-action.ts';
 import { type AloneAction, aloneTable, decideAlone } from '../../src/cluster/decide-alone.ts';
 import { decideResync, resyncTable } from '../../src/cluster/decide-resync.ts';
 import { changeClasses, moduleKeyRules } from '../../src/config/module-change.ts';
@@ -177,7 +178,31 @@ function turnRows(): string {
   return markdownTable(['#', 'rule', 'the VM is to', 'when, and what ends it'], rows);
 }
 
+/** Per row: what it asks for, and when. */
+function checkActionRows(): string {
+  const rows = actionTable.map(({ row, action, when }, index) => [
+    String(index + 1),
+    code(row),
+    checkActionWords[action],
+    when,
+  ]);
+  return markdownTable(['#', 'row', 'action', 'when'], rows);
+}
+
+const checkActionWords: Readonly<Record<CheckAction, string>> = {
+  nothing: 'nothing',
+  stay: 'nothing, and it is said',
+  start: 'start again',
+  leave: 'leave and wait',
+  stop: 'stop',
+  'stop-at-limit': 'stop',
+  swap: 'hand the VM over',
+  restart: 'restart the VM',
+  'start-vm': 'start the VM',
+};
+
 const generated: readonly [string, string, () => string][] = [
+  ['docs/checks.md', 'action table', checkActionRows],
   ['docs/failover.md', 'resync table', resyncRows],
   ['docs/failover.md', 'alone table', aloneRows],
   ['docs/failover.md', 'start table', startRows],

@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import { SimulatedHypervisor } from '../../hypervisors/simulated/simulated-hypervisor.ts';
 import { SimulatedMachine } from '../../hypervisors/simulated/simulated-machine.ts';
-import { restartsMax, type StartTurn, VmDriver } from '../../modules/mirror/vm-driver.ts';
+import { type StartTurn, VmDriver } from '../../modules/mirror/vm-driver.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { VmState } from '../../src/cluster/mirror-ports.ts';
 import { systemClock } from '../../src/platform/system-clock.ts';
@@ -35,13 +35,18 @@ class GivenTurn implements StartTurn {
   }
 }
 
+/** What the rules around the driver say. */
+interface Answers {
+  mayStart: (again: boolean) => string | undefined;
+}
+
 interface Driven {
+  readonly answers: Answers;
   readonly machine: DeafMachine;
   readonly driver: VmDriver;
   readonly turn: GivenTurn;
   /** Rules of its decisions. */
   readonly decisions: string[];
-  readonly troubles: (string | undefined)[];
   /** Resolves when the VM is in this state. */
   readonly seen: (state: VmState) => Promise<void>;
 }
@@ -52,11 +57,11 @@ async function stoppedVm(): Promise<Driven> {
   const hypervisor = new SimulatedHypervisor(machine);
   const turn = new GivenTurn();
   const decisions: string[] = [];
-  const troubles: (string | undefined)[] = [];
+  const answers: Answers = { mayStart: () => undefined };
   const events = {
     vmChanged: (state: VmState) => waiting.get(state)?.(),
     decided: (rule: string) => void decisions.push(rule),
-    trouble: (because: string | undefined) => void troubles.push(because),
+    mayStart: (again: boolean) => answers.mayStart(again),
   };
   const driver = new VmDriver(hypervisor, systemClock, silentLog, events, turn);
   const seen = (state: VmState): Promise<void> =>
@@ -64,7 +69,7 @@ async function stoppedVm(): Promise<Driven> {
       waiting.set(state, resolve);
     });
   await driver.adopt();
-  return { machine, driver, turn, decisions, troubles, seen };
+  return { answers, machine, driver, turn, decisions, seen };
 }
 
 async function runningVm(): Promise<Driven> {
@@ -125,16 +130,23 @@ describe('a VM that starts in its turn', () => {
     driver.close();
   });
 
-  it('does not stay up and is not started any more: it asks for no turn', async () => {
-    const { machine, driver, turn, troubles } = await runningVm();
-    for (let starts = 2; starts <= 1 + restartsMax; starts += 1) {
-      machine.crash();
-      await until('it runs again', () => machine.startCount === starts && turn.calls.at(-1) === 'ended');
-    }
-    const asked = turn.calls.length;
+  it('ended and must not be started again: it asks for no turn', async () => {
+    const { answers, machine, driver, turn } = await runningVm();
+    const asked = turn.calls.filter((call) => call === 'asked').length;
+    let told: () => void = () => {};
+    const refused = new Promise<void>((resolve) => {
+      told = resolve;
+    });
+    answers.mayStart = () => {
+      told();
+      return 'the rules say no';
+    };
     machine.crash();
-    await until('somebody must look', () => troubles.at(-1)?.includes('is not started again') === true);
-    expect(turn.calls.length).to.equal(asked);
+    await refused;
+    await new Promise(setImmediate);
+    expect(turn.calls.filter((call) => call === 'asked').length).to.equal(asked);
+    expect(turn.calls.at(-1)).to.equal('ended');
+    expect(machine.startCount).to.equal(1);
     driver.close();
   });
 
@@ -146,7 +158,7 @@ describe('a VM that starts in its turn', () => {
     const reached = new Promise<void>((resolve) => {
       told = resolve;
     });
-    const events = { vmChanged: () => told(), decided: () => {}, trouble: () => {} };
+    const events = { vmChanged: () => told(), decided: () => {}, mayStart: () => undefined };
     const again = new VmDriver(new SimulatedHypervisor(machine), systemClock, silentLog, events, next);
     await again.adopt();
     again.want('running', 'this node is primary');
@@ -161,7 +173,7 @@ describe('a VM that is restarted', () => {
   it('is shut down and started again, which is no VM that does not stay up', async () => {
     const { machine, driver, decisions, seen } = await runningVm();
     const stopped = seen('stopped');
-    driver.restart('restart-with', 'db was started anew');
+    driver.startAnew('restart-with', 'db was started anew');
     await machine.pressed;
     const running = seen('running');
     machine.stop('guest-shutdown');
@@ -174,7 +186,7 @@ describe('a VM that is restarted', () => {
 
   it('is to be paused meanwhile: it is, and is not started again', async () => {
     const { machine, driver, seen } = await runningVm();
-    driver.restart('restart-with', 'db was started anew');
+    driver.startAnew('restart-with', 'db was started anew');
     await machine.pressed;
     const paused = seen('paused');
     driver.want('paused', 'the peer was lost');
@@ -185,5 +197,50 @@ describe('a VM that is restarted', () => {
     await running;
     expect(machine.startCount).to.equal(1);
     driver.close();
+  });
+});
+
+describe('a VM that is to be started again', () => {
+  const started = (machine: SimulatedMachine, count: number): Promise<true> =>
+    until(`start number ${count}`, () => machine.startCount === count && machine.state === 'running');
+
+  it('ends in order first; one that hangs is destroyed', async () => {
+    const { machine, driver } = await runningVm();
+    driver.restart('in-order');
+    await machine.pressed;
+    machine.stop('guest-shutdown');
+    await started(machine, 2);
+    driver.restart('at-once');
+    await started(machine, 3);
+    driver.close();
+    machine.stop('destroyed');
+  });
+
+  it('after it ended by itself is started when the rules say so, and not before', async () => {
+    const { answers, machine, driver } = await runningVm();
+    const asked: boolean[] = [];
+    answers.mayStart = (again) => {
+      asked.push(again);
+      return asked.length < 2 ? 'the rules say no' : undefined;
+    };
+    machine.crash();
+    await started(machine, 2);
+    expect(asked).to.deep.equal([true, true]);
+    driver.close();
+    machine.stop('destroyed');
+  });
+
+  it('is left alone when it is not to run any more', async () => {
+    const { machine, driver, seen } = await runningVm();
+    const paused = seen('paused');
+    driver.want('paused', 'the peer was lost');
+    await paused;
+    driver.restart('at-once');
+    const running = seen('running');
+    driver.want('running', 'this node is primary');
+    await running;
+    expect(machine.startCount).to.equal(1);
+    driver.close();
+    machine.stop('destroyed');
   });
 });

@@ -105,7 +105,7 @@ describe('the VM of a pair', function () {
     await until('another VM process', () => vm('A') !== undefined && vm('A')?.pid !== pid, waitMs);
     await goesOn('A');
     const rules = (await lab.moduleStatus('A'))?.decisions.map(({ rule }) => rule);
-    expect(rules).to.include('vm-ended');
+    expect(rules).to.include('vm');
     expect(serial.A.reports.filter(({ type }) => type === 'verify-failed')).to.deep.equal([]);
   });
 

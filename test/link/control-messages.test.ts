@@ -87,6 +87,17 @@ const message: fc.Arbitrary<ControlMessage> = fc.oneof(
     facts,
     coveredBytes: count,
   }) as fc.Arbitrary<ControlMessage>,
+  fc.record(
+    {
+      type: fc.constant('checks' as const),
+      well: fc.array(node, { maxLength: 64 }),
+      failing: fc.array(node, { maxLength: 64 }),
+      restarts: fc.record({ epoch: count, agesMs: fc.array(count, { maxLength: 100 }) }),
+      maintenance: fc.record({ sequence: count, leftMs: count }),
+      swapAgeMs: count,
+    },
+    { requiredKeys: ['type', 'well', 'failing', 'restarts', 'maintenance'] },
+  ) as fc.Arbitrary<ControlMessage>,
   fc.record({
     type: fc.constant('progress' as const),
     totalBytes: count,

@@ -14,6 +14,7 @@ import type { WorldError } from '../../src/base/errors.ts';
 import type { LossCount, Request } from './guest-history.ts';
 import { type GuestHost, SimulatedGuest } from './simulated-guest.ts';
 import { Random } from './random.ts';
+import { SimulatedChecks } from './simulated-checks.ts';
 import { SimulatedDisk, tagChecksum } from './simulated-disk.ts';
 import { SimulatedImages } from './simulated-images.ts';
 import type { Side } from './simulated-link.ts';
@@ -43,6 +44,7 @@ export class SimulatedHost implements GuestHost, LossCount {
   readonly images: SimulatedImages;
   readonly sideFiles: SimulatedSideFiles;
   readonly vm: SimulatedVm;
+  readonly checks: SimulatedChecks;
   losses = 0;
   /** The process that gave its disk up, counted once. */
   #failedLife: Life | undefined;
@@ -84,6 +86,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     this.images = new SimulatedImages(this.disks, time, random);
     // A generator of its own: what a run without a split draws stays what it is.
     this.sideFiles = new SimulatedSideFiles(this.disks, time, new Random(world.seed * 2 + side));
+    this.checks = new SimulatedChecks(this);
     this.storage = new TimedStorage(world.volumes, time, random);
     createMetadata(this.storage, this.#freshState(), () => {}, ringBlocks);
     this.storage.settle();
@@ -99,6 +102,7 @@ export class SimulatedHost implements GuestHost, LossCount {
         this.#guestBegins();
       },
       ended: () => this.#guestEnds(),
+      mayStart: (again) => this.checks.module?.vmMayStart(again),
     });
   }
 
@@ -107,6 +111,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const running = this.#running;
     if (running === undefined) return;
     const tell = (): void => {
+      this.checks.module?.vmChanged(state);
       running.mirror.vmChanged(state);
       if (state === this.vm.state) this.vm.moduleKnows();
     };
@@ -303,6 +308,7 @@ export class SimulatedHost implements GuestHost, LossCount {
         );
       },
       exports: { serve: (available, because) => this.#serve(life, available, because) },
+      peerChecks: (message) => this.checks.module?.observe(message),
       wallTime: () => world.time.nowMs.toFixed(0),
       fatal: (because) => {
         if (!this.storage.failedThisProcess) world.violation(`${name} ended: ${because}`);
@@ -322,8 +328,10 @@ export class SimulatedHost implements GuestHost, LossCount {
     const mirror = new Mirror(config, state, volumes, ports);
     this.#running = { life, mirror };
     mirror.vmChanged(world.hasVm ? this.vm.state : 'none');
-    if (this.run === 'started') mirror.start();
+    const checks = this.checks.begin(life, mirror);
+    if (this.run === 'started' && checks?.waits !== true) mirror.start();
     else mirror.stayStopped();
+    checks?.look();
   }
 
   #serve(life: Life, available: boolean, because: string): void {
@@ -349,6 +357,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     life?.end();
     this.#life = undefined;
     this.#running = undefined;
+    this.checks.ended();
     this.vm.moduleGone();
     this.#exporting = false;
     if (!this.world.hasVm) this.#guestEnds();
@@ -452,6 +461,7 @@ export class SimulatedHost implements GuestHost, LossCount {
     const life = this.#life;
     const answered = (error: WorldError | undefined): void => {
       if (life?.alive !== true) return;
+      if (error === undefined) this.checks.commanded(verb);
       this.world.log(`${this.name}: ${verb} ${error === undefined ? 'done' : `refused: ${error.message}`}`);
       done(error);
     };

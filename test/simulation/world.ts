@@ -2,6 +2,7 @@
  * A simulated world: two hosts with the shipped replication core, a network, an arbiter, guests and checkers. One seed
  * decides everything. A violation ends it; the transcript tells what happened before.
  */
+import type { ChecksSettings } from '../../src/checks/settings.ts';
 import type { Timers } from '../../src/cluster/decide-alone.ts';
 import type { VolumeIdentity } from '../../src/disk/state.ts';
 import { Checkers } from './checkers.ts';
@@ -33,6 +34,8 @@ export interface WorldOptions {
   readonly hasVm?: boolean;
   /** Between the two hosts; default 1. */
   readonly networks?: number;
+  /** `undefined`: the modules check nothing, and a VM that ended is started again at once. */
+  readonly checks?: ChecksSettings;
   /** The clocks of the hosts differ by this share: 0.02 is 2 %. */
   readonly clockDrift?: number;
 }
@@ -73,6 +76,7 @@ export class World implements GuestWorld {
   readonly hasVm: boolean;
   readonly fence: WorldOptions['fence'];
   readonly fences: SimulatedFences;
+  readonly checks: ChecksSettings | undefined;
   guestsRest = false;
   guestThinkMs: number;
   readonly guestSweeps: boolean;
@@ -101,6 +105,7 @@ export class World implements GuestWorld {
     this.allowSplitBrain = options.allowSplitBrain ?? false;
     this.hasVm = options.hasVm ?? true;
     this.fence = options.fence;
+    this.checks = options.checks;
     this.fences = new SimulatedFences(this);
     this.hosts = [new SimulatedHost(this, 'A', 0), new SimulatedHost(this, 'B', 1)];
     const drift = (options.clockDrift ?? 0) / 2;
@@ -212,7 +217,7 @@ export class World implements GuestWorld {
         return (
           `${name}: ${run} ${state.role} ${state.data} generation ${state.generation}/${state.holder ?? '-'} ` +
           `${pairing.phase} (${pairing.waiting}) gate ${primary.gate} solo ${primary.soloAllowed} vm ${vm.state} ${open}; ` +
-          `alone: ${mirror.aloneBecause}; ${mirror.linkProblem}; ${mirror.trouble ?? ''}`
+          `alone: ${mirror.aloneBecause}; ${mirror.linkProblem}; ${mirror.notes.warnings.join('; ')}`
         );
       })
       .join('\n          ');

@@ -16,6 +16,7 @@ function argumentsFor(config: object): string[] {
     mark: 'vmpair-vm1-0011',
     moduleMonitor: '/run/a,b/vm1.qmp.sock',
     supervisorMonitor: '/run/vm1.qmp-supervisor.sock',
+    agentSocket: '/run/a,b/vm1.qga.sock',
     runtimeDirectory: '/run/a,b',
     attachments,
   });

@@ -122,6 +122,19 @@ describe('qemu', () => {
     hypervisor.close();
   });
 
+  it('a guest without an agent on its channel gives no sign of life, while the VM runs', async () => {
+    const hypervisor = await makeAdapter(bench, { guestAgent: 'on' });
+    await hypervisor.adopt(wait);
+    await hypervisor.start(wait);
+    const pulse = await hypervisor.capabilities.guestPulse?.({ timeoutMs: 300 });
+    expect(pulse).to.deep.equal({
+      alive: false,
+      because: 'the guest agent does not answer within 300 ms',
+    });
+    expect(hypervisor.state()).to.equal('running');
+    hypervisor.close();
+  });
+
   it('a program that is missing is a failed start, and the health says so', async () => {
     const hypervisor = await makeAdapter(bench, { binary: 'qemu-system-missing' });
     await hypervisor.adopt(wait);
