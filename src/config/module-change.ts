@@ -122,8 +122,15 @@ function canonical(value: unknown): string {
 }
 
 function isSame(key: keyof ModuleConfig, before: ModuleConfig, after: ModuleConfig): boolean {
-  // Which node a file names first means nothing.
-  const value = (config: ModuleConfig): unknown => (key === 'nodes' ? config.nodes.toSorted() : config[key]);
+  const isOtherKind = before.vm.kind !== after.vm.kind;
+  const value = (config: ModuleConfig): unknown => {
+    // Which node a file names first means nothing.
+    if (key === 'nodes') return config.nodes.toSorted();
+    // A VM brings its own check with it.
+    if (key === 'checks' && isOtherKind)
+      return { ...config.checks, checks: config.checks.checks.filter(({ kind }) => kind !== 'vm') };
+    return config[key];
+  };
   return canonical(value(before) ?? null) === canonical(value(after) ?? null);
 }
 
