@@ -306,7 +306,7 @@ describe('a module that cannot use what it was given', () => {
     undo();
     await pair.lab.powerOff('A');
     expect((failure as WorldError).found).to.match(
-      /config-invalid\nwanted: .*node\.yaml:\d+: runtimeDir: an absolute path/,
+      /config-invalid\nwanted: .*node\.yaml:\d+:\d+: runtimeDir: an absolute path/,
     );
   });
 
