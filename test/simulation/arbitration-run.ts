@@ -143,10 +143,12 @@ function mustRun(world: World, topology: Topology, members: readonly SimulatedHo
     ({ state }) => state.data === 'up-to-date' && world.checkers.hasLatestLineage(hostOf(world, state.self)),
   );
   if (!isKnown) return false;
-  if (topology === 'all') return true;
-  // Nobody but the arbiter can say what became of a claim that may have reached it, or, beside an empty peer, that a copy is the latest.
-  if (topology === 'A and B')
-    return states.every((mirror) => !mirror.operationOpen && mirror.state.data !== 'fresh');
+  // Beside an empty peer nobody but the arbiter can say that a copy is the latest, and none that has lost its records.
+  const isEmpty = ({ state }: (typeof states)[number]): boolean => state.data === 'fresh';
+  const knowsArbiter = states.some((mirror) => !isEmpty(mirror) && mirror.state.arbiterStore === store);
+  if (topology === 'all') return knowsArbiter || !states.some(isEmpty);
+  // Nobody but the arbiter can say what became of a claim that may have reached it.
+  if (topology === 'A and B') return states.every((mirror) => !mirror.operationOpen && !isEmpty(mirror));
   return states.some(
     ({ state, claims }) =>
       state.data === 'up-to-date' &&
