@@ -71,10 +71,10 @@ describe('VMs of one node', function () {
       waitMs,
     );
     await runsOn('A', 'app');
-    expect(await rules('A', 'db')).to.include('vm-ended');
+    expect(await rules('A', 'db')).to.include('vm');
     expect(await rules('A', 'app'))
       .to.include('restart-with')
-      .and.not.to.include('vm-ended');
+      .and.not.to.include('vm');
   });
 
   it('a module that is killed while its VM runs: the VM is not touched, and not restarted with anything', async () => {
