@@ -246,7 +246,7 @@ export class Resolve {
         (replica, done) => {
           const flush = (ok: boolean): void => (ok ? replica.device.flush(completion(done)) : done(false));
           // Whoever writes alone marks each write: the extents of its log would only blow the side file up.
-          if (wasAlone) replica.writeBitmap((ok) => (ok ? replica.emptyLog(flush) : done(false)));
+          if (wasAlone) replica.emptyLogAfterBitmap(flush);
           else replica.fold(flush);
         },
         (ok) => {

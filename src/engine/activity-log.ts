@@ -120,6 +120,13 @@ export class ActivityLog {
     return [...this.#durable];
   }
 
+  /** Nothing is in flight, and nothing was written since `beginSettling` returned `tick`. */
+  isQuietSince(tick: number): boolean {
+    for (const { inFlight, lastWriteTick } of this.#hot.values())
+      if (inFlight > 0 || lastWriteTick > tick) return false;
+    return true;
+  }
+
   /** The list is durably empty now (done elsewhere, while nothing is in flight). */
   forgetAll(): void {
     for (const extent of this.#hot.values()) assertInvariant(extent.inFlight === 0, 'no write is in flight');

@@ -89,8 +89,17 @@ export class Replica {
    */
   fold(done: (ok: boolean) => void): void {
     for (const extent of this.log.hotExtents()) this.#markExtent(extent);
+    this.emptyLogAfterBitmap(done);
+  }
+
+  /**
+   * The log becomes empty on disk when the bitmap, which says all that it says, is durable. `done(false)`, and the log stays, also when
+   * somebody writes again by then: a disk may take so long that whoever asked for it has given up, and the node serves anew.
+   */
+  emptyLogAfterBitmap(done: (ok: boolean) => void): void {
+    const began = this.log.beginSettling();
     this.writeBitmap((ok) => {
-      if (!ok) return done(false);
+      if (!ok || !this.log.isQuietSince(began)) return done(false);
       this.emptyLog(done);
     });
   }

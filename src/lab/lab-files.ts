@@ -105,6 +105,7 @@ export async function writeLabFiles(options: LabFileOptions): Promise<void> {
       modules: [layout.moduleFile],
       supervisor: { controlSocket: layout.supervisorSocket },
       stateDir: layout.stateDir,
+      configDir: layout.configDir,
       ...agentKeys(record, node),
       // Both nodes look at the memory of one machine.
       starts: { memoryReserve: 0 },

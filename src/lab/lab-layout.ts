@@ -83,6 +83,8 @@ export interface NodeLayout {
   readonly supervisorSocket: string;
   readonly supervisorLog: string;
   readonly stateDir: string;
+  /** Of the cluster's configuration; never that of this host. */
+  readonly configDir: string;
   readonly agentSocket: string;
   readonly agentLog: string;
   readonly nbdUri: string;
@@ -109,6 +111,7 @@ export function nodeLayout(labDirectory: string, node: LabNode): NodeLayout {
     supervisorSocket: join(runtimeDir, 'supervisor.control.sock'),
     supervisorLog: join(directory, 'supervisor.log'),
     stateDir: join(directory, 'state'),
+    configDir: join(directory, 'etc'),
     agentSocket: agentSocket(runtimeDir),
     agentLog: join(directory, 'agent.log'),
     nbdUri: nbdUri(labVolume, nbdSocket),

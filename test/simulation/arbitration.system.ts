@@ -4,7 +4,7 @@ import { type BatchReport, runsPerBatch } from './arbitration-batch.ts';
 import { runArbitration } from './arbitration-run.ts';
 import { runSeeds, seedsFrom } from './seed-pool.ts';
 
-const keptRuns = [2713, 5953, 7671, 16_052, 38_971, 43_162, 45_410, 500_371];
+const keptRuns = [2713, 5953, 7671, 16_052, 38_971, 43_162, 45_410, 58_428, 500_371];
 const runsCount = 5000;
 const deadlineMs = 10 * 60_000;
 

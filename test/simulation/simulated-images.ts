@@ -15,6 +15,8 @@ export class SimulatedImages {
   readonly #disks: readonly SimulatedDisk[];
   readonly #time: SimulatedTime;
   readonly #random: Random;
+  /** How often an image was to be kept: what is discarded is an earlier one. */
+  #keeps = 0;
 
   constructor(disks: readonly SimulatedDisk[], time: SimulatedTime, random: Random) {
     this.#disks = disks;
@@ -37,6 +39,7 @@ export class SimulatedImages {
       found: this.complete,
       keep: (lineage, _neededBytes, isWanted, done) => {
         this.complete = undefined;
+        this.#keeps += 1;
         if (!this.possible) return later(() => done('the file system cannot clone files'));
         later(() => {
           const contents = this.#disks.map(({ seen }) => seen.slice());
@@ -53,11 +56,13 @@ export class SimulatedImages {
           this.#disks.forEach((disk, index) => disk.fill(0, this.contents[index] as Uint32Array));
           later(() => done(undefined));
         }),
-      discard: (done) =>
+      discard: (done) => {
+        const keeps = this.#keeps;
         later(() => {
-          this.complete = undefined;
+          if (this.#keeps === keeps) this.complete = undefined;
           done();
-        }),
+        });
+      },
     };
   }
 
